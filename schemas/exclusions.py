@@ -1,0 +1,52 @@
+"""Exclusion lists: documents that are in a stratum and must not be delivered.
+
+One mechanism for cross-source duplicates, contamination and takedowns. A list is a Parquet table
+whose id is the digest of its rows; strata never change because of one. Manifests name the lists
+that apply, each with the first window from which it does.
+"""
+
+from __future__ import annotations
+
+import io
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from schemas.digest import ID_LENGTH, sha256
+from schemas.ledger import Frozen
+from schemas.store import Store, exists, join, read_bytes, write_bytes
+
+ROWS = pa.schema(
+    [
+        ("shard", pa.string()),  # digest of the shard
+        ("document", pa.int64()),  # its place in the shard
+        ("num_tokens", pa.int64()),
+        ("doc_id", pa.string()),
+        ("reason", pa.string()),
+        ("keeper", pa.string()),  # the document that stays, when there is one
+    ]
+)
+
+
+class ExclusionRef(Frozen):
+    """How a manifest names a list."""
+
+    id: str
+    documents: int
+    from_window: int = 0
+
+
+def save(store: Store, table: pa.Table) -> ExclusionRef:
+    """Write a list (ROWS schema); equal rows in any order give the same id."""
+    table = table.cast(ROWS).sort_by([("shard", "ascending"), ("document", "ascending")])
+    sink = io.BytesIO()
+    pq.write_table(table.combine_chunks(), sink, compression="zstd")
+    identity = sha256(sink.getvalue())[:ID_LENGTH]
+    url = join(store.url, "exclusions", f"{identity}.parquet")
+    if not exists(url):
+        write_bytes(url, sink.getvalue())
+    return ExclusionRef(id=identity, documents=table.num_rows)
+
+
+def load(store: Store, ref: ExclusionRef) -> pa.Table:
+    return pq.read_table(io.BytesIO(read_bytes(join(store.url, "exclusions", f"{ref.id}.parquet"))))

@@ -1,0 +1,204 @@
+"""The recipe: *what* is built and trained. It is hashed; *where* things run is a profile's matter.
+
+    [tokenizer]  read one by path, or train one        [model]      the encoder
+    [sources.*]  where raw text lies and its schema    [packing]    packs and windows
+    [filters]    what is dropped, and from which value [optimiser]  StableAdamW
+    [heldout]    text that is never trained on         [phases.*]   mixture, budget and schedule
+
+Every key is checked; `schemas.recipe_file` reads TOML into this and names the line to mend.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from schemas.ledger import Frozen
+from schemas.manifest import Packing
+from schemas.rows import CONTEXTS
+from schemas.seal import SpecialIds
+
+FilterName = Literal[
+    "length",
+    "control_characters",
+    "mojibake",
+    "script",
+    "language_score",
+    "symbols",
+    "repeated_lines",
+]
+
+
+def _known_context(value: int) -> int:
+    if value not in CONTEXTS:
+        raise ValueError(f"context must be one of {', '.join(map(str, CONTEXTS))}")
+    return value
+
+
+class TrainTokenizer(Frozen):
+    """SentencePiece BPE with byte fallback, languages sampled by the temperature rule."""
+
+    vocab_size: int = Field(256_000, ge=512)
+    tau: float = Field(0.3, ge=0, le=1)
+    sample_megabytes: float = Field(100.0, gt=0, description="of text that it learns from")
+    character_coverage: float = Field(0.9995, gt=0.9, le=1)
+
+
+class TokenizerSettings(Frozen):
+    """Exactly one of `path` (a folder, tokenizer.json or .model; any URL) and `train`."""
+
+    path: str | None = None
+    train: TrainTokenizer | None = None
+    special: SpecialIds = SpecialIds()
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.path is None) == (self.train is None):
+            raise ValueError("give either path or train, not both")
+        return self
+
+
+class Source(Frozen):
+    """A data set of raw text in one of the schemas that pipelines.read knows."""
+
+    path: str
+    format: Literal["fineweb2", "dclm", "dolmino"]
+    licence: str = "unknown"
+    min_score: float | None = Field(
+        None, description="drop documents whose quality score (DCLM's fastText) is below"
+    )
+
+
+class Filters(Frozen):
+    """The filters in their order, and the value from which each drops a document."""
+
+    use: tuple[FilterName, ...] = (
+        "length",
+        "mojibake",
+        "control_characters",
+        "script",
+        "language_score",
+        "symbols",
+        "repeated_lines",
+    )
+    min_characters: int = Field(60, ge=1)
+    max_control_share: float = Field(0.01, ge=0, le=1)
+    max_mojibake_share: float = Field(0.02, ge=0, le=1)
+    min_script_share: float = Field(0.5, ge=0, le=1)
+    min_language_score: float = Field(0.3, ge=0, le=1)
+    max_symbol_share: float = Field(0.3, ge=0, le=1)
+    max_repeated_line_share: float = Field(0.5, ge=0, le=1)
+
+
+class HeldOut(Frozen):
+    """The held-out score: the same text, mask and context for every phase, model and seed."""
+
+    share: float = Field(0.01, gt=0, lt=0.5, description="where a source has no test split")
+    max_documents: int = Field(500, ge=1, description="a stratum")
+    min_stratum_documents: int = Field(10, ge=1, description="smaller strata give none")
+    context: int = 1024
+    mask_rate: float = Field(0.15, gt=0, lt=1)
+
+    @field_validator("context")
+    @classmethod
+    def _context(cls, value: int) -> int:
+        return _known_context(value)
+
+
+class ModelSettings(Frozen):
+    """ModernBERT as mmBERT configures it; the defaults are mmBERT-base."""
+
+    hidden_size: int = 768
+    num_layers: int = 22
+    num_heads: int = 12
+    intermediate_size: int = 1152
+    attn_out_dropout: float = Field(0.1, ge=0, lt=1)
+    local_window: int = Field(128, ge=2)
+    global_every: int = Field(3, ge=1)
+
+    @model_validator(mode="after")
+    def _heads(self) -> Self:
+        if self.hidden_size % (2 * self.num_heads):
+            raise ValueError("hidden_size must be a multiple of 2 * num_heads")
+        return self
+
+
+class Optimiser(Frozen):
+    beta1: float = Field(0.9, ge=0, lt=1)
+    beta2: float = Field(0.95, ge=0, lt=1)
+    eps: float = Field(1e-8, gt=0)
+    precision: Literal["fp32", "bf16"] = "bf16"
+
+
+class Phase(Frozen):
+    """One phase: what it reads, how long, and how it learns.
+
+    `shares` are parts of the pool in any unit: `multilingual` is the temperature group (all
+    `temperature_sources`), every other key a source or `source/subset`.
+    """
+
+    after: str | None = Field(None, description="start from the end of this phase")
+    context: int
+    mask_rate: float = Field(gt=0, lt=1)
+    rope_theta: float = Field(gt=0)
+
+    languages: str | tuple[str, ...] = Field(description="a named set, or ISO 639-3 codes")
+    strict: bool = Field(False, description="refuse when a member of the set has no text")
+    tau: float = Field(ge=0, le=1)
+    max_epochs: float = Field(1.0, gt=0, description="of the pool: no language exceeds it")
+    temperature_sources: tuple[str, ...] = ("fineweb2",)
+    shares: dict[str, float]
+    pool_tokens: int = Field(gt=0)
+    budget_tokens: int = Field(gt=0)
+
+    learning_rate: float = Field(gt=0)
+    schedule: Literal["constant", "linear", "one-minus-sqrt"] = "constant"
+    warmup_tokens: int = Field(0, ge=0)
+    decay_tokens: int = Field(0, ge=0)
+    floor: float = Field(0.0, ge=0, le=1, description="of the learning rate, at the end of decay")
+    weight_decay: float = Field(8e-5, ge=0, description="decoupled, a step at the peak rate")
+    batch_packs: int = Field(gt=0)
+    min_batch_packs: int | None = Field(None, gt=0)
+    batch_warmup_tokens: int = Field(0, ge=0)
+
+    @field_validator("context")
+    @classmethod
+    def _context(cls, value: int) -> int:
+        return _known_context(value)
+
+    @model_validator(mode="after")
+    def _shares(self) -> Self:
+        if not self.shares or min(self.shares.values()) < 0 or sum(self.shares.values()) <= 0:
+            raise ValueError("shares must be positive and there must be at least one")
+        return self
+
+
+class Recipe(Frozen):
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
+    title: str = ""
+    seed: int = Field(0, ge=0)
+    tokenizer: TokenizerSettings
+    sources: dict[str, Source]
+    filters: Filters = Filters()
+    heldout: HeldOut = HeldOut()
+    model: ModelSettings = ModelSettings()
+    packing: Packing
+    optimiser: Optimiser = Optimiser()
+    phases: dict[str, Phase]
+
+    @model_validator(mode="after")
+    def _references(self) -> Self:
+        names = list(self.phases)
+        for i, (name, phase) in enumerate(self.phases.items()):
+            if phase.after is not None and phase.after not in names[:i]:
+                raise ValueError(f"phases.{name}.after names {phase.after!r}, no phase before it")
+            for source in [*phase.temperature_sources, *phase.shares]:
+                if source != "multilingual" and source.split("/")[0] not in self.sources:
+                    raise ValueError(
+                        f"phases.{name} names the source {source!r}; "
+                        f"there are {', '.join(self.sources)}"
+                    )
+            if phase.context > self.packing.pack_tokens:
+                raise ValueError(f"phases.{name}.context is larger than packing.pack_tokens")
+        return self

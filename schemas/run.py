@@ -1,0 +1,81 @@
+"""The run description: all that `torchrun -m trainer RUN.json` needs.
+
+The manifests in order, with model, optimiser and schedules. It lies in the run's folder,
+`runs/<recipe>-<id>/run.json`; what it names is relative to the store, so a store can be moved.
+"""
+
+from __future__ import annotations
+
+from schemas.digest import content_id
+from schemas.ledger import Frozen
+from schemas.recipe import ModelSettings, Optimiser, Phase
+from schemas.store import Store, join, read_bytes, write_json
+
+
+class HeldoutStratum(Frozen):
+    folder: str  # relative to the store
+    source: str
+    language: str
+    documents: int  # that are scored: the first of the stratum in key order
+    shards: tuple[str, ...]  # file names
+
+
+class Heldout(Frozen):
+    """Held-out text with its one mask: `heldout/<id>.json` in the store."""
+
+    id: str = ""
+    tokenizer: str
+    vocab_size: int
+    context: int
+    mask_rate: float
+    strata: tuple[HeldoutStratum, ...]
+
+    def sealed(self) -> Heldout:
+        content = self.model_dump(mode="json", exclude={"id"})
+        return self.model_copy(update={"id": content_id(content)})
+
+
+class RunPhase(Frozen):
+    """A phase of a run. Context, mask rate, packing and budget are the manifest's."""
+
+    name: str
+    manifest: str  # relative to the store
+    settings: Phase
+
+
+class Run(Frozen):
+    """`run.json`; `id` covers the content, `seed` starts weights and dropout."""
+
+    format_version: int = 1
+    id: str = ""
+    recipe: str
+    seed: int
+    tokenizer: str  # folder, relative to the store
+    heldout: str  # file, relative to the store
+    model: ModelSettings
+    optimiser: Optimiser
+    phases: tuple[RunPhase, ...]
+
+    def sealed(self) -> Run:
+        content = self.model_dump(mode="json", exclude={"id"})
+        return self.model_copy(update={"id": content_id(content)})
+
+
+def run_folder(store: Store, run: Run) -> str:
+    return join(store.url, "runs", f"{run.recipe}-{run.id}")
+
+
+def publish(store: Store, run: Run) -> str:
+    """Write run.json; returns its URL."""
+    url = join(run_folder(store, run), "run.json")
+    write_json(url, run.model_dump(mode="json"))
+    return url
+
+
+def load(url: str) -> Run:
+    return Run.model_validate_json(read_bytes(url))
+
+
+def store_of(run_url: str) -> Store:
+    """The store that a run lies in: runs/<name>/run.json."""
+    return Store.at(run_url.rsplit("/", 3)[0])

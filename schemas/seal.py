@@ -1,0 +1,85 @@
+"""The tokenizer seal: the digest that every shard, manifest and run carries (invariant I10).
+
+The digest covers what decides the ids: the canonical content of tokenizer.json (vocabulary,
+merges, normaliser, added tokens) and the special ids. It does not cover paths or file dates.
+"""
+
+from __future__ import annotations
+
+import json
+
+from schemas.digest import canonical, sha256
+from schemas.errors import UserError
+from schemas.ledger import Frozen
+from schemas.store import join, read_bytes, write_bytes, write_json
+
+
+class SpecialIds(Frozen):
+    """mmBERT's ids by default (the Gemma 2 vocabulary)."""
+
+    pad: int = 0
+    eos: int = 1
+    bos: int = 2
+    unk: int = 3
+    mask: int = 4
+
+    def ids(self) -> tuple[int, ...]:
+        return tuple(sorted({self.pad, self.eos, self.bos, self.unk, self.mask}))
+
+
+class Seal(Frozen):
+    """`tokenizers/<digest>/seal.json`."""
+
+    digest: str
+    vocab_size: int
+    special: SpecialIds
+    prefix_space: bool
+    origin: str  # how it was made: "trained" or the name it was read from; not part of the digest
+
+
+def seal(tokenizer_json: bytes, special: SpecialIds, origin: str) -> Seal:
+    """The seal of a `tokenizers` file."""
+    content = json.loads(tokenizer_json)
+    # Truncation and padding are a user's settings of one session, not part of the vocabulary.
+    content["truncation"] = content["padding"] = None
+    digest = sha256(canonical({"tokenizer": content, "special": special.model_dump()}))
+    model = content["model"]
+    vocabulary = set(range(len(model["vocab"])))
+    vocabulary |= {token["id"] for token in content.get("added_tokens") or []}
+    pretokenizer = json.dumps(content.get("pre_tokenizer")) + json.dumps(content.get("normalizer"))
+    return Seal(
+        digest=digest,
+        vocab_size=max(vocabulary) + 1,
+        special=special,
+        prefix_space='"Prepend"' in pretokenizer or '"prepend_scheme": "always"' in pretokenizer,
+        origin=origin,
+    )
+
+
+def seal_folder(store_url: str, digest: str) -> str:
+    return join(store_url, "tokenizers", digest[:16])
+
+
+def save(store_url: str, sealed: Seal, tokenizer_json: bytes) -> str:
+    """Write the tokenizer into the store, seal last; returns its folder."""
+    folder = seal_folder(store_url, sealed.digest)
+    write_bytes(join(folder, "tokenizer.json"), tokenizer_json)
+    write_json(join(folder, "seal.json"), sealed.model_dump(mode="json"))
+    return folder
+
+
+def load(folder: str) -> tuple[Seal, bytes]:
+    """The seal and the tokenizer.json of a folder; UserError when the two do not belong together."""
+    sealed = Seal.model_validate_json(read_bytes(join(folder, "seal.json")))
+    tokenizer_json = read_bytes(join(folder, "tokenizer.json"))
+    require_same(seal(tokenizer_json, sealed.special, sealed.origin).digest, sealed.digest, folder)
+    return sealed, tokenizer_json
+
+
+def require_same(found: str, expected: str, where: str) -> None:
+    """UserError naming both digests when two seals differ."""
+    if found != expected:
+        raise UserError(
+            f"{where}: made with tokenizer {found[:16]}, but tokenizer {expected[:16]} is expected; "
+            "use the tokenizer it was built with or rebuild it with this one"
+        )

@@ -1,0 +1,121 @@
+"""Where things lie in a store, and how a file comes to exist in it.
+
+A store is any fsspec URL. A file appears whole or not at all: on a local disk it is written under
+a temporary name, flushed to the disk and renamed; an object store takes it in one PUT. Writers
+that race write the same name with the same bytes, or an orphan that nothing refers to.
+
+    tokenizers/<digest>/        tokenizer.json (and .model), seal.json
+    spills/<file id>/           what the map step made of one input file; may be deleted
+    strata/<source>/<language>/<tier>/<id>/    shards, dropped.parquet, stratum.json (written last)
+    exclusions/<id>/            exclusions.parquet, exclusions.json (written last)
+    manifests/<recipe>/<phase>/<id>/           shards.arrow, manifest.json (written last)
+    manifests/<recipe>/<phase>/<name>.json     a name that points to an id
+    runs/<recipe>-<id>/         run.json, journal.jsonl, log.jsonl, checkpoints/, models/
+    heldout/<id>.json           the held-out text of a recipe
+    prefect/                    the Prefect server's home
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from schemas.digest import Json, canonical
+from schemas.errors import UserError
+
+
+def join(url: str, *parts: str) -> str:
+    """`url/part/part`, whatever the protocol."""
+    return "/".join([url.rstrip("/"), *parts])
+
+
+def exists(url: str) -> bool:
+    fs, path = fsspec.core.url_to_fs(url)
+    return bool(fs.exists(path))
+
+
+def read_bytes(url: str) -> bytes:
+    """The file's bytes; FileNotFoundError when it is not there."""
+    with fsspec.open(url, "rb") as file:
+        return file.read()
+
+
+def local_path(url: str) -> Path | None:
+    """The path when the URL is on a local disk (so it can be memory-mapped), else None."""
+    fs, path = fsspec.core.url_to_fs(url)
+    return Path(path) if isinstance(fs, LocalFileSystem) else None
+
+
+def write_bytes(url: str, data: bytes) -> None:
+    """Publish a file whole: see the module's opening lines."""
+    with open_atomic(url) as file:
+        file.write(data)
+
+
+def write_json(url: str, value: Json) -> None:
+    write_bytes(url, canonical(value) + b"\n")
+
+
+@contextmanager
+def open_atomic(url: str) -> Iterator[IO[bytes]]:
+    """A binary file that exists under its name only when the block ended without an error."""
+    path = local_path(url)
+    if path is None:
+        with fsspec.open(url, "wb") as file:
+            yield file
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UserError(
+            f"cannot write {path}: {error.strerror or error}; free space or fix the permissions, "
+            "then run the same command again (finished work is kept)"
+        ) from error
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@dataclass(frozen=True)
+class Store:
+    """The root of a store: names only, no state."""
+
+    url: str
+
+    @classmethod
+    def at(cls, url: str) -> Store:
+        """A store at a URL; a bare path becomes absolute."""
+        return cls(url.rstrip("/") if "://" in url else str(Path(url).absolute()))
+
+    def resolve(self, relative: str) -> str:
+        """The URL of a store-relative name, as manifests write them."""
+        return join(self.url, relative)
+
+    def relative(self, url: str) -> str:
+        """The inverse of `resolve`."""
+        assert url.startswith(self.url + "/"), (url, self.url)
+        return url[len(self.url) + 1 :]
