@@ -1,0 +1,95 @@
+"""What a run says of itself: `log.jsonl` for people and curves, `journal.jsonl` for the trace.
+
+One JSON object a line, appended and flushed by rank 0:
+
+    log      {"kind": "step", phase, step, window, pack, tokens, loss, lr, batch_packs, grad_norm,
+              tokens_per_s, packing, eta_s}
+             {"kind": "heldout", phase, step, clock, macro, languages, pooled}
+             {"kind": "phase", event: "start" | "end", phase, step}
+    journal  {phase, window, first_step, packs, tokens, plan_digest}          one line a window
+
+`tokens` of a step is its clock. A run that resumes first drops the lines that its checkpoint does
+not know, so both files read as if the run had never been stopped.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from schemas.digest import Json
+from schemas.store import write_bytes
+from trainer.failure import TrainingFailure
+
+
+class Lines:
+    """A JSONL file that this process appends to, or does nothing where `write` is false."""
+
+    def __init__(self, path: Path, write: bool) -> None:
+        self.path = path
+        self._write = write
+
+    def append(self, line: dict[str, Json]) -> None:
+        if self._write:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+    def read(self) -> list[dict[str, Json]]:
+        """All whole lines; a last line cut by a kill is no line."""
+        if not self.path.exists():
+            return []
+        text = self.path.read_text(encoding="utf-8")
+        return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+
+    def rewind(self, phase: str, step: int) -> None:
+        """Drop the lines of `phase` that lie after `step`, and the one that says it ended."""
+        if not self._write:
+            return
+        kept = [line for line in self.read() if not _is_after(line, phase, step)]
+        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept)
+        write_bytes(str(self.path), text.encode())
+
+
+def _is_after(line: dict[str, Json], phase: str, step: int) -> bool:
+    if line["phase"] != phase:
+        return False
+    at = line["step"] if "step" in line else line["first_step"]
+    return int(str(at)) > step or line.get("event") == "end"
+
+
+class Journal:
+    """One line a window: what was planned, before its first step."""
+
+    def __init__(self, folder: Path, write: bool) -> None:
+        self.lines = Lines(folder / "journal.jsonl", write)
+
+    def rewind(self, phase: str, step: int) -> None:
+        self.lines.rewind(phase, step)
+
+    def open_window(
+        self, phase: str, window: int, first_step: int, packs: int, tokens: int, plan_digest: str
+    ) -> None:
+        """Record a window, or check it against its line when the run has been in it before.
+
+        Raises TrainingFailure when the plan differs from the one that was begun.
+        """
+        for line in reversed(self.lines.read()):
+            if line["phase"] == phase and line["window"] == window:
+                if line["plan_digest"] != plan_digest:
+                    raise TrainingFailure(
+                        f"window {window} of phase {phase} was begun with plan "
+                        f"{line['plan_digest']} and is now planned as {plan_digest}: its shards "
+                        "or this program changed in between; bring the old ones back, or start "
+                        "the run afresh under another name"
+                    )
+                return
+        self.lines.append(
+            {
+                "phase": phase,
+                "window": window,
+                "first_step": first_step,
+                "packs": packs,
+                "tokens": tokens,
+                "plan_digest": plan_digest,
+            }
+        )
