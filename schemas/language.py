@@ -1,11 +1,11 @@
-"""The language table: one row for each FineWeb2 subset, with the phase in which mmBERT first saw it.
+"""The language table: one row a FineWeb2 subset, with the phase in which mmBERT first saw it.
 
 In: `languages.csv` beside this file (sizes of FineWeb2 v2.1's training splits, and whether mmBERT's
-published token counts have the ISO 639-3 code in pretraining, in extension, or only in the last decay).
-Out: `table()`, indexed by subset (`fao_Latn`) or by code (`fao`), and the named sets of codes that recipes
-use. Three kinds of rows need a word: `eng` and `code` come from other sources and have no size here;
-32 codes that FineWeb2 no longer lists have neither subset nor size; `und` (text in no known language)
-is a subset but a member of no set.
+published token counts have the ISO 639-3 code in pretraining, in extension, or only in the last
+decay). Out: `table()`, indexed by subset (`fao_Latn`) or by code (`fao`), and the named sets of codes
+that recipes use. Three kinds of rows need a word: `eng` and `code` come from other sources and have
+no size here; 32 codes that FineWeb2 no longer lists have neither subset nor size; `und` (text in no
+known language) is a subset but a member of no set.
 """
 
 import csv
@@ -92,8 +92,8 @@ def _sets() -> dict[str, frozenset[str]]:
 def members(set_name: str) -> frozenset[str]:
     """The ISO 639-3 codes of a named set.
 
-    `pretrain-60`: English and 59 others. `extend-110`: English, 108 others and code. `fineweb2-all`: every
-    natural language of the table, and code.
+    `pretrain-60`: English and 59 others. `extend-110`: English, 108 others and code.
+    `fineweb2-all`: every natural language of the table, and code.
 
     Raises UserError for any other name.
     """
@@ -121,7 +121,7 @@ def split_subset(subset: str) -> tuple[str, str]:
     match = _SUBSET.fullmatch(subset)
     if match is None:
         raise UserError(
-            f"'{subset}' is not a language as FineWeb2 writes it: give the three-letter ISO 639-3 code, "
-            "an underscore and the four-letter script, as in fao_Latn"
+            f"'{subset}' is not a language as FineWeb2 writes it: give the three-letter ISO 639-3 "
+            "code, an underscore and the four-letter script, as in fao_Latn"
         )
     return match[1], match[2]
