@@ -1,0 +1,108 @@
+"""The data order of a phase: which row comes next in a stratum, and in which window.
+
+    k          = keyed(seed, key64("mmbert"), key64(phase name))          the phase's key
+    which      row i of a stratum of R rows is row i mod R of epoch e = i div R. In an epoch the
+               shards come in the order of keyed(k, "shards", stratum, e, shard), the rows of a
+               shard in the order of keyed(k, "rows", e, shard, row), ties in their natural order
+    when       C(w) = floor((w K + U) / N) rows are delivered before window w of N, where K is the
+               stratum's quota and U = keyed(k, "when", stratum) mod N. C(0) = 0, C(N) = K, and
+               |C(w) - w K / N| < 1 for every w, however small K is
+    tails      a document is cut with the key keyed("tail", seed, shard, document): the same at
+               every phase of one context
+
+A purpose in quotes stands for key64 of it; a stratum or a shard for its id or digest, 16
+hexadecimal digits read as one integer. A row is numbered by its place among the rows of its shard
+in document order; documents excluded from window 0 give no rows. Nothing here reads a token, and
+nothing depends on anything that was computed before: any process can ask for any window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.keyed import U64, key64, keyed, keyed_array
+from schemas.rows import I64
+
+ROWS, SHARDS, WHEN, TAIL = (key64(purpose) for purpose in ("rows", "shards", "when", "tail"))
+
+
+def phase_key(seed: int, phase: str) -> int:
+    return keyed(seed, key64("mmbert"), key64(phase))
+
+
+def id64(digits: str) -> int:
+    """A stratum id or a shard digest as one integer."""
+    return int(digits, 16)
+
+
+def tail_keys(seed: int, shard: int, num_documents: int) -> U64:
+    """The keys that `schemas.rows.cut` takes, one a document of the shard."""
+    return keyed_array(keyed(TAIL, seed, shard), np.arange(num_documents, dtype=np.uint64))
+
+
+def when_offsets(key: int, strata: U64, num_windows: int) -> I64:
+    """U of each stratum, in [0, N)."""
+    return (keyed_array(keyed(key, WHEN), strata) % np.uint64(num_windows)).astype(np.int64)
+
+
+def delivered(quotas: I64, offsets: I64, window: int, num_windows: int) -> I64:
+    """C(window) of each stratum [l]: the rows it has delivered before the window begins."""
+    # w K may pass 2**63; with K = a N + b, floor((w K + U) / N) = w a + floor((w b + U) / N).
+    whole, part = np.divmod(quotas, num_windows)
+    return window * whole + (window * part + offsets) // num_windows
+
+
+def row_order(key: int, epoch: int, shard: int, num_rows: int) -> I64:
+    """The rows of a shard in the order in which an epoch delivers them."""
+    hashes = keyed_array(keyed(key, ROWS, epoch, shard), np.arange(num_rows, dtype=np.uint64))
+    return np.argsort(hashes, kind="stable")
+
+
+def shard_order(key: int, stratum: int, epoch: int, shards: U64) -> I64:
+    """The shards of a stratum in the order in which an epoch reads them."""
+    hashes = keyed_array(keyed(key, SHARDS, stratum, epoch), shards)
+    return np.argsort(hashes, kind="stable")
+
+
+@dataclass(frozen=True)
+class Span:
+    """Rows [first, last) of one epoch's order of one shard."""
+
+    epoch: int
+    shard: int  # its place among the stratum's shards
+    first: int
+    last: int
+
+
+def spans(
+    key: int, stratum: int, shards: U64, num_rows: I64, first: int, last: int
+) -> Iterator[Span]:
+    """Where rows [first, last) of a stratum lie, in order.
+
+    shards, num_rows [s]: digest and number of rows of each of its shards; they have rows.
+    """
+    available = int(num_rows.sum())
+    while first < last:
+        epoch, begin = divmod(first, available)
+        end = min(begin + last - first, available)
+        order = shard_order(key, stratum, epoch, shards)
+        ends: NDArray[np.int64] = np.cumsum(num_rows[order])
+        for place in range(
+            int(np.searchsorted(ends, begin, side="right")),
+            int(np.searchsorted(ends, end, side="left")) + 1,
+        ):
+            shard = int(order[place])
+            before = int(ends[place] - num_rows[shard])
+            span = Span(
+                epoch,
+                shard,
+                max(begin - before, 0),
+                min(end - before, int(num_rows[shard])),
+            )
+            if span.first < span.last:
+                yield span
+        first += end - begin

@@ -1,0 +1,189 @@
+"""The data of one phase, ready for a trainer: numpy only, no torch.
+
+    for pack in Phase(manifest_url).packs(rank, world, start): ...
+
+The packs are a pure function of the manifest (trainer/order.py says which row, trainer/pack.py in
+which pack), and the state is a place in their sequence: a window and a pack of it. A batch is the
+next B packs, across windows, filled up to a multiple of W ranks with empty ones (None); rank r
+takes packs r, r + W, ... of it. So the global batches are the same at any number of ranks and from
+any state. The last batch of a phase may be short.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from threading import RLock
+
+import numpy as np
+
+from schemas.errors import UserError
+from schemas.manifest import ORDER_VERSION, load, load_shards, store_of
+from schemas.seal import Seal, require_same, seal_folder
+from schemas.store import Store, join, read_bytes
+from trainer.clock import tokens_done
+from trainer.mask import Masked, mask, mask_key, num_targets
+from trainer.open_shards import OpenShards
+from trainer.order import phase_key
+from trainer.pack import Pack, Piece
+from trainer.plan import Planner, WindowPlan
+from trainer.prefetch import prefetch
+
+__all__ = ["Batch", "Pack", "Phase", "Piece", "State", "WindowPlan"]
+
+_OPEN_SHARDS = 4_096  # mapped at once; more than one for each of 1,833 languages
+_PLANS = 3  # the window in training, the one being loaded, the next
+_BATCHES_AHEAD = 2
+
+
+@dataclass(frozen=True, order=True)
+class State:
+    """A place in the sequence of packs: before this pack of this window."""
+
+    window: int = 0
+    pack: int = 0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One rank's part of a global batch, and what all ranks know of the whole."""
+
+    packs: tuple[Pack | None, ...]  # this rank's; None is empty
+    num_packs: int  # of the global batch, as are the next two
+    num_targets: int
+    tokens: int  # BOS and EOS counted
+    first: State
+    after: State
+    clock_tokens: float  # at `first`
+
+
+class Phase:
+    """A manifest and the store it lies in; UserError when the two do not fit this version."""
+
+    def __init__(self, manifest_url: str, store: Store | None = None):
+        self.manifest = load(manifest_url)
+        self.store = store or store_of(manifest_url)
+        if self.manifest.order_version != ORDER_VERSION:
+            raise UserError(
+                f"{manifest_url} has order version {self.manifest.order_version}, this version "
+                f"of mmbert computes {ORDER_VERSION}; make the manifest again with `mmbert remix`"
+            )
+        seal_url = join(seal_folder(self.store.url, self.manifest.tokenizer), "seal.json")
+        sealed = Seal.model_validate_json(read_bytes(seal_url))
+        require_same(sealed.digest, self.manifest.tokenizer, seal_url)
+        self.special = sealed.special
+        self.key = phase_key(self.manifest.seed, self.manifest.phase)
+        table = load_shards(manifest_url)
+        self._shards = OpenShards(self.manifest, table, self.store, self.key, _OPEN_SHARDS)
+        self._planner = Planner(self.manifest, table.column("stratum").to_numpy(), self._shards)
+        self._plans: OrderedDict[int, WindowPlan] = OrderedDict()
+        self._lock = RLock()  # the prefetch thread plans too
+
+    @property
+    def windows(self) -> int:
+        return self.manifest.windows
+
+    def plan(self, window: int) -> WindowPlan:
+        with self._lock:
+            found = self._plans.pop(window, None) or self._planner.plan(window)
+            while len(self._plans) >= _PLANS:
+                self._plans.popitem(last=False)
+            self._plans[window] = found
+            return found
+
+    def pack(self, plan: WindowPlan, index: int) -> Pack:
+        """Pack `index` of a window with its tokens."""
+        rows = slice(*plan.bounds[index : index + 2].tolist())
+        shard, document = plan.shard[rows], plan.document[rows]
+        start, length = plan.start[rows], plan.length[rows]
+        ends = np.cumsum(length + 2)
+        begins = ends - (length + 2)
+        ids = np.empty(int(ends[-1]), np.int64)
+        ids[begins] = self.special.bos
+        ids[ends - 1] = self.special.eos
+        columns = (begins + 1, shard, document, start, length)
+        for at, s, d, a, n in zip(*(column.tolist() for column in columns), strict=True):
+            opened = self._shards.tokens(s)
+            begin = int(opened.offsets[d]) + a
+            ids[at : at + n] = opened.tokens[begin : begin + n]
+        return Pack(
+            window=plan.window,
+            index=index,
+            ids=ids,
+            positions=np.arange(ids.size) - np.repeat(begins, length + 2),
+            cu_seqlens=np.concatenate([[0], ends]).astype(np.int32),
+            stratum=plan.stratum[rows].astype(np.int32),
+            shard=plan.digests[shard],
+            document=document,
+            start=start,
+            length=length,
+        )
+
+    def mask(self, pack: Pack) -> Masked:
+        """The pack's masked ids and targets at the phase's rate; no rank or step takes part."""
+        key = mask_key(self.key, pack.window, pack.index)
+        rate, vocab_size = self.manifest.mask_rate, self.manifest.vocab_size
+        return mask(pack.ids, pack.eligible, rate, key, vocab_size, self.special)
+
+    def clock(self, state: State) -> float:
+        """Tokens of the budget done before a state; the whole budget at the end."""
+        budget, end = self.manifest.budget_tokens, self.windows
+        packs = self.plan(state.window).num_packs if state.pack else 1
+        return tokens_done(state.window, state.pack, packs, end, budget)
+
+    def batches(
+        self,
+        rank: int = 0,
+        world: int = 1,
+        start: State = State(),
+        batch_packs: Callable[[float], int] | None = None,
+    ) -> Iterator[Batch]:
+        """This rank's batches from a state on, a few loaded ahead by one thread.
+
+        `batch_packs` gives the packs of a global batch at a clock in tokens; default one a rank.
+        """
+        assert 0 <= rank < world, (rank, world)
+        size = batch_packs or (lambda _: world)
+        return prefetch(self._batches(rank, world, start, size), _BATCHES_AHEAD)
+
+    def packs(self, rank: int = 0, world: int = 1, start: State = State()) -> Iterator[Pack]:
+        """This rank's packs from a state on."""
+        for batch in self.batches(rank, world, start):
+            yield from (pack for pack in batch.packs if pack is not None)
+
+    def _batches(
+        self, rank: int, world: int, start: State, batch_packs: Callable[[float], int]
+    ) -> Iterator[Batch]:
+        state = self._settle(start)
+        while state.window < self.windows:
+            clock = self.clock(state)
+            packs, targets, tokens, after = self._take(state, batch_packs(clock))
+            mine = [self.pack(plan, index) for plan, index in packs[rank::world]]
+            empty = -(-len(packs) // world) - len(mine)
+            yield Batch((*mine, *[None] * empty), len(packs), targets, tokens, state, after, clock)
+            state = after
+
+    def _take(
+        self, state: State, wanted: int
+    ) -> tuple[list[tuple[WindowPlan, int]], int, int, State]:
+        """The next `wanted` packs or what is left; their targets and tokens; the state after."""
+        assert wanted > 0, wanted
+        packs: list[tuple[WindowPlan, int]] = []
+        targets = tokens = 0
+        while len(packs) < wanted and state.window < self.windows:
+            plan = self.plan(state.window)
+            end = min(state.pack + wanted - len(packs), plan.num_packs)
+            packs += [(plan, index) for index in range(state.pack, end)]
+            lengths = plan.pack_lengths[state.pack : end]
+            eligible = lengths - 2 * plan.pack_pieces[state.pack : end]
+            tokens += int(lengths.sum())
+            targets += int(num_targets(eligible, self.manifest.mask_rate).sum())
+            state = self._settle(State(state.window, end))
+        return packs, targets, tokens, state
+
+    def _settle(self, state: State) -> State:
+        """The same place, named by the pack that comes next, or by the end (N, 0)."""
+        while state.window < self.windows and state.pack >= self.plan(state.window).num_packs:
+            state = State(state.window + 1)
+        return state
