@@ -1,4 +1,4 @@
-"""The one exception that means "the input is wrong": the command line prints it and exits with 2."""
+"""The one exception that means "the input is wrong": it is printed and the exit code is 2."""
 
 
 class UserError(ValueError):

@@ -2,8 +2,8 @@
 
 In: `languages.csv` beside this file (sizes of FineWeb2 v2.1's training splits, and whether mmBERT's
 published token counts have the ISO 639-3 code in pretraining, in extension, or only in the last
-decay). Out: `table()`, indexed by subset (`fao_Latn`) or by code (`fao`), and the named sets of codes
-that recipes use. Three kinds of rows need a word: `eng` and `code` come from other sources and have
+decay). Out: `table()`, indexed by subset (`fao_Latn`) or by code (`fao`), and the named sets that
+recipes use. Three kinds of rows need a word: `eng` and `code` come from other sources and have
 no size here; 32 codes that FineWeb2 no longer lists have neither subset nor size; `und` (text in no
 known language) is a subset but a member of no set.
 """

@@ -32,17 +32,23 @@ CONTEXTS = tuple(2**k for k in range(6, 16))  # 64 .. 32,768: counted for every 
 
 @dataclass(frozen=True)
 class RowCount:
-    """Rows of a set of documents at one context; `tokens` counts BOS and EOS."""
+    """Rows of a set of documents at one context; `tokens` counts BOS and EOS.
+
+    `tokens_squared` is the sum of (tokens of a row) ** 2 before tails are backfilled: an upper
+    bound, for the standard error of quotas that are no whole epochs.
+    """
 
     rows: int
     tokens: int
     dropped_tail_tokens: int
+    tokens_squared: int = 0
 
     def __add__(self, other: RowCount) -> RowCount:
         return RowCount(
             self.rows + other.rows,
             self.tokens + other.tokens,
             self.dropped_tail_tokens + other.dropped_tail_tokens,
+            self.tokens_squared + other.tokens_squared,
         )
 
     def __sub__(self, other: RowCount) -> RowCount:
@@ -50,6 +56,7 @@ class RowCount:
             self.rows - other.rows,
             self.tokens - other.tokens,
             self.dropped_tail_tokens - other.dropped_tail_tokens,
+            self.tokens_squared - other.tokens_squared,
         )
 
 
@@ -62,9 +69,12 @@ def rows_per_document(lengths: I64, context: int) -> I64:
 def count_rows(lengths: I64, context: int) -> RowCount:
     """Rows, row tokens (BOS and EOS counted) and dropped tail tokens of documents at a context."""
     full, tail = np.divmod(lengths, context - 2)
-    dropped = int(tail[(full > 0) & (tail < DROP_TAIL)].sum())
+    without_tail = (full > 0) & (tail < DROP_TAIL)
+    dropped = int(tail[without_tail].sum())
     rows = int(rows_per_document(lengths, context).sum())
-    return RowCount(rows, int(lengths.sum()) - dropped + 2 * rows, dropped)
+    last = np.where(without_tail, 0, tail + 2)
+    squared = int(full.sum()) * context**2 + int((last**2).sum())
+    return RowCount(rows, int(lengths.sum()) - dropped + 2 * rows, dropped, squared)
 
 
 def cut(lengths: I64, context: int, tail_keys: U64) -> tuple[I64, I64, I64]:

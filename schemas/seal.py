@@ -69,7 +69,7 @@ def save(store_url: str, sealed: Seal, tokenizer_json: bytes) -> str:
 
 
 def load(folder: str) -> tuple[Seal, bytes]:
-    """The seal and the tokenizer.json of a folder; UserError when the two do not belong together."""
+    """The seal and tokenizer.json of a folder; UserError when the two do not belong together."""
     sealed = Seal.model_validate_json(read_bytes(join(folder, "seal.json")))
     tokenizer_json = read_bytes(join(folder, "tokenizer.json"))
     require_same(seal(tokenizer_json, sealed.special, sealed.origin).digest, sealed.digest, folder)
@@ -80,6 +80,6 @@ def require_same(found: str, expected: str, where: str) -> None:
     """UserError naming both digests when two seals differ."""
     if found != expected:
         raise UserError(
-            f"{where}: made with tokenizer {found[:16]}, but tokenizer {expected[:16]} is expected; "
+            f"{where}: made with tokenizer {found[:16]}, but {expected[:16]} is expected; "
             "use the tokenizer it was built with or rebuild it with this one"
         )

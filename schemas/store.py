@@ -119,3 +119,9 @@ class Store:
         """The inverse of `resolve`."""
         assert url.startswith(self.url + "/"), (url, self.url)
         return url[len(self.url) + 1 :]
+
+    def remove(self, url: str) -> None:
+        """Delete a folder of intermediate files, if it is there."""
+        fs, path = fsspec.core.url_to_fs(url)
+        if fs.exists(path):
+            fs.rm(path, recursive=True)

@@ -37,9 +37,10 @@ class ContextRows(Frozen):
     rows: int
     tokens: int
     dropped_tail_tokens: int
+    tokens_squared: int
 
     def count(self) -> RowCount:
-        return RowCount(self.rows, self.tokens, self.dropped_tail_tokens)
+        return RowCount(self.rows, self.tokens, self.dropped_tail_tokens, self.tokens_squared)
 
 
 class ShardEntry(Frozen):

@@ -1,0 +1,138 @@
+"""The filters: each returns the reason to drop a document, or None to keep it.
+
+In: a `Record` with text. Out: a reason; `mojibake` may also repair the record's text. The recipe
+names which run, in which order, and from which value each drops. Shares are of characters.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from functools import lru_cache
+
+import ftfy
+import regex
+
+from pipelines.read import Record
+from schemas.recipe import FilterName, Filters
+
+SAMPLE = 4_000  # characters that the share of scripts and symbols is measured on
+
+_CONTROL = regex.compile(
+    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b\u2060\ufeff\ufffe\uffff\p{Co}\p{Cn}]"
+)
+# UTF-8 read as Latin-1 or cp1252: a lead byte seen as a letter, then what continuation bytes show.
+_MOJIBAKE = regex.compile(
+    r"[\u00c2-\u00f4]"
+    r"[\u0080-\u00bf\u0152\u0153\u0160\u0161\u0178\u017d\u017e\u0192\u02c6\u02dc"
+    r"\u2013\u2014\u2018-\u201a\u201c-\u201e\u2020-\u2022\u2026\u2030\u2039\u203a\u20ac\u2122]"
+)
+_SYMBOL = regex.compile(r"[^\p{L}\p{M}\p{N}\s]")
+_LETTER = regex.compile(r"\p{L}")
+_SCRIPTS = {  # labels that are not one Unicode script
+    "Jpan": ("Hira", "Kana", "Hani"),
+    "Hang": ("Hang", "Hani"),
+    "Kore": ("Hang", "Hani"),
+    "Hani": ("Hani", "Bopo"),
+    "Hans": ("Hani",),
+    "Hant": ("Hani",),
+}
+# Scripts that texts write with characters of others, or that are not scripts of letters.
+_UNCHECKED = frozenset({"Zyyy", "Zxxx", "Brai", "Sgnw"})
+
+
+def length(record: Record, filters: Filters) -> str | None:
+    return "too_short" if len(record.text or "") < filters.min_characters else None
+
+
+def mojibake(record: Record, filters: Filters) -> str | None:
+    """Repair text whose encoding was misread; drop it when too much stays broken.
+
+    Only the encoding: width, quotes, ligatures and normal forms are left alone.
+    """
+    text = record.text or ""
+    broken = text.count("\ufffd") + len(_MOJIBAKE.findall(text))
+    if not broken:
+        return None
+    fixed = ftfy.fix_encoding(text)
+    if fixed != text:
+        record.text, record.repaired = fixed, True
+        broken = fixed.count("\ufffd") + len(_MOJIBAKE.findall(fixed))
+    return "mojibake" if broken > filters.max_mojibake_share * len(fixed) else None
+
+
+def control_characters(record: Record, filters: Filters) -> str | None:
+    text = record.text or ""
+    found = len(_CONTROL.findall(text))
+    return "control_characters" if found > filters.max_control_share * len(text) else None
+
+
+@lru_cache(maxsize=256)
+def _script_pattern(script: str) -> regex.Pattern[str] | None:
+    names = _SCRIPTS.get(script, (script,))
+    try:
+        return regex.compile("[" + "".join(rf"\p{{Script={name}}}" for name in names) + "]")
+    except regex.error:
+        return None  # a script that this version of Unicode does not know
+
+
+def script(record: Record, filters: Filters, label: str) -> str | None:
+    """The letters must be of the script that the language label names (`fao_Latn`)."""
+    name = label.split("_")[1]
+    pattern = None if name in _UNCHECKED else _script_pattern(name)
+    if pattern is None:
+        return None
+    letters = "".join(_LETTER.findall((record.text or "")[:SAMPLE]))
+    if not letters:
+        return "no_letters"
+    share = len(pattern.findall(letters)) / len(letters)
+    return "wrong_script" if share < filters.min_script_share else None
+
+
+def language_score(record: Record, filters: Filters) -> str | None:
+    score = record.language_score
+    low = score is not None and score < filters.min_language_score
+    return "low_language_score" if low else None
+
+
+def symbols(record: Record, filters: Filters) -> str | None:
+    text = (record.text or "")[:SAMPLE]
+    found = len(_SYMBOL.findall(text))
+    return "symbols" if found > filters.max_symbol_share * len(text) else None
+
+
+def repeated_lines(record: Record, filters: Filters) -> str | None:
+    """Characters in lines that stood before in the document (as in Gopher, Rae et al. 2021)."""
+    lines = [line for line in map(str.strip, (record.text or "").split("\n")) if line]
+    if len(lines) < 3:
+        return None
+    repeated = sum((n - 1) * len(line) for line, n in Counter(lines).items())
+    total = sum(map(len, lines))
+    return "repeated_lines" if repeated > filters.max_repeated_line_share * total else None
+
+
+_BY_NAME: dict[FilterName, Callable[[Record, Filters], str | None]] = {
+    "length": length,
+    "mojibake": mojibake,
+    "control_characters": control_characters,
+    "language_score": language_score,
+    "symbols": symbols,
+    "repeated_lines": repeated_lines,
+}
+
+
+def screen(record: Record, filters: Filters, label: str, min_score: float | None) -> None:
+    """Run the filters in the recipe's order; the first reason stays on the record."""
+    if record.reason is not None:
+        return
+    quality = record.quality_score
+    if min_score is not None and (quality is None or quality < min_score):
+        record.reason = "low_quality_score"
+        return
+    for name in filters.use:
+        if name == "script":
+            record.reason = script(record, filters, label)
+        else:
+            record.reason = _BY_NAME[name](record, filters)
+        if record.reason is not None:
+            return

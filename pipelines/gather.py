@@ -1,0 +1,178 @@
+"""Reduce: spills of an origin -> the shards of a stratum, in the order of document keys.
+
+A stratum gets S = ceil(tokens / 16 M) shards; shard j merges the key range [j/S, (j+1)/S) of every
+spill. Keys are hashes, so documents lie in a random order over their whole stratum, and the bytes
+depend on the documents alone. Duplicates and held-out text leave here, each into the table of
+drops. A datatrove task gathers a share of all shards of a build.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from datatrove.data import Document, DocumentsPipeline
+from datatrove.pipeline.base import PipelineStep
+
+from pipelines import spill as spills
+from pipelines.decision import Decision, SpillRef
+from schemas import shard as shards
+from schemas.ledger import DROPS
+from schemas.shard import DOCUMENTS, ShardMeta
+from schemas.store import exists, join, write_bytes, write_json
+from schemas.stratum import HELDOUT, StratumName
+
+
+@dataclass(frozen=True)
+class GatherShard:
+    """One shard to make: key range [index / num_shards, (index + 1) / num_shards)."""
+
+    name: StratumName
+    folder: str
+    index: int
+    num_shards: int
+    spills: tuple[SpillRef, ...]  # all of the origin: repeats of an id are numbered over them
+    files: tuple[str, ...]  # relative names of the origin's files
+    decision: Decision
+    meta: ShardMeta
+    num_tokens: int  # of the stratum, before duplicates go
+    scratch: str  # folder of what the publish step reads
+
+    @property
+    def done(self) -> str:
+        return join(self.scratch, f"gathered-{self.index:05d}.json")
+
+    @property
+    def drops(self) -> str:
+        return join(self.scratch, f"dropped-{self.index:05d}.parquet")
+
+
+class Gather(PipelineStep):
+    """Makes this task's shards."""
+
+    name = "shards"
+    type = "🫂 - GATHER"
+
+    def __init__(self, tasks: Sequence[Sequence[GatherShard]]) -> None:
+        super().__init__()
+        self.tasks = tasks
+
+    def run(
+        self, data: DocumentsPipeline = None, rank: int = 0, world_size: int = 1
+    ) -> DocumentsPipeline:
+        for item in self.tasks[rank]:
+            if not exists(item.done):
+                gather(item)
+            yield Document(text="", id=item.done)
+
+
+def gather(item: GatherShard) -> None:
+    """Make one shard and its table of drops; the same bytes however often it is run."""
+    table = _read_range(item)
+    doc_ids = _number_repeats(table, item.name.source)
+    reasons = _reasons(table, item)
+    kept = pc.is_null(reasons)
+    documents = pa.Table.from_arrays(
+        [
+            table.column("tokens"),
+            doc_ids,
+            table.column("url"),
+            table.column("key"),
+            table.column("text_hash"),
+            table.column("num_bytes"),
+        ],
+        schema=DOCUMENTS,
+    ).filter(kept)
+    name = ""
+    if documents.num_rows:
+        name = shards.write(item.folder, item.index, item.num_shards, documents, item.meta)
+    write_drops(item.drops, _drops(table, doc_ids, reasons, item))
+    repaired = pc.sum(table.column("repaired").filter(kept)).as_py() or 0
+    write_json(item.done, {"shard": name, "repaired": repaired})
+
+
+def write_drops(url: str, table: pa.Table) -> None:
+    """A table of drops (DROPS schema) as one Parquet file."""
+    sink = io.BytesIO()
+    pq.write_table(table.cast(DROPS).combine_chunks(), sink, compression="zstd")
+    write_bytes(url, sink.getvalue())
+
+
+def _read_range(item: GatherShard) -> pa.Table:
+    """The origin's kept documents of the key range, ordered by (key, file, record)."""
+    low = (item.index << 64) // item.num_shards
+    high = ((item.index + 1) << 64) // item.num_shards
+    pieces = []
+    for ref in item.spills:
+        spill = spills.load(ref.folder)
+        assert spill is not None, ref.folder
+        for part in spill.parts:
+            keys = spills.read_part(ref.folder, part, ["key"]).column("key").to_numpy()
+            start = int(np.searchsorted(keys, np.uint64(low)))
+            stop = keys.size if high >> 64 else int(np.searchsorted(keys, np.uint64(high)))
+            table = spills.read_part(ref.folder, part).slice(start, stop - start)
+            # The file's place is the build's to say: the spill may be older than its neighbours.
+            place = pa.array(np.full(table.num_rows, ref.file_index, np.int32))
+            pieces.append(table.set_column(1, spills.PART.field("file"), place))
+    table = pa.concat_tables(pieces) if pieces else spills.PART.empty_table()
+    order = pc.sort_indices(table, [(k, "ascending") for k in ("key", "file", "record")])
+    return table.take(order).combine_chunks()
+
+
+def _number_repeats(table: pa.Table, source: str) -> pa.Array:
+    """`source:native id`; the second of an id gets ~2, the third ~3, in order of file and record.
+
+    Equal ids have equal keys, so they lie side by side.
+    """
+    native = table.column("native_id").to_pylist()
+    found = []
+    for place, name in enumerate(native):
+        times = found[place - 1][1] + 1 if place and native[place - 1] == name else 1
+        found.append((name, times))
+    names = [f"{source}:{name}" if n == 1 else f"{source}:{name}~{n}" for name, n in found]
+    return pa.array(names, pa.large_string())
+
+
+def _reasons(table: pa.Table, item: GatherShard) -> pa.Array:
+    """Why a document is not in this stratum: null when it is, "" when it was never its own."""
+    splits = {ref.file_index: ref.split for ref in item.spills}
+    keepers = item.decision.keepers
+    wants_heldout = item.name.tier == HELDOUT
+    grouped = any(ref.grouped for ref in item.spills)
+    columns = (table.column(c).to_pylist() for c in ("key", "file", "record", "text_hash", "group"))
+    reasons: list[str | None] = []
+    for key, file, record, text_hash, group in zip(*columns, strict=True):
+        held = splits[file] == "test"
+        chosen = grouped and not held and group <= item.decision.threshold
+        keeper = keepers.get(text_hash)
+        duplicate = keeper is not None and keeper != (0 if held else 1, key, file, record)
+        if grouped and wants_heldout:
+            reasons.append(None if chosen and not duplicate else "")
+        elif held != wants_heldout:
+            reasons.append("")
+        elif duplicate:
+            reasons.append("in_heldout" if keeper[0] == 0 and not held else "exact_duplicate")
+        else:
+            reasons.append("held_out" if chosen else None)
+    return pa.array(reasons, pa.string())
+
+
+def _drops(table: pa.Table, doc_ids: pa.Array, reasons: pa.Array, item: GatherShard) -> pa.Table:
+    dropped = pc.fill_null(pc.not_equal(reasons, ""), False)
+    files = [item.files[i] for i in table.column("file").to_pylist()]
+    return pa.Table.from_arrays(
+        [
+            doc_ids.cast(pa.string()),
+            reasons,
+            pa.array(files, pa.string()),
+            table.column("record"),
+            table.column("num_bytes"),
+            pa.array([""] * table.num_rows, pa.string()),
+        ],
+        schema=DROPS,
+    ).filter(dropped)

@@ -1,0 +1,164 @@
+"""What raw text there is: the files of every source, grouped into origins.
+
+In: the recipe's sources. Out: `Origin`s, one for each (source, language), with their files. An
+origin is what one or two strata are built from: its training text and its held-out text.
+
+    fineweb2   PATH/data/<lang_Script>/{train,test}/*.parquet
+    dclm       PATH/**/*.jsonl.{zst,gz}                English
+    dolmino    PATH/data/<subset>/**/*.{json,jsonl}.{gz,zst}    English, one source a subset
+"""
+
+from __future__ import annotations
+
+import difflib
+import posixpath
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import fsspec
+
+from schemas.errors import UserError
+from schemas.language import members
+from schemas.recipe import Phase, Recipe, Source
+
+ENGLISH = "eng_Latn"
+_JSON = re.compile(r"\.jsonl?(\.gz|\.zst)?$")
+_SUBSET = re.compile(r"[a-z]{3}_[A-Z][a-z]{3}")
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """One raw file; `split` is "train" or "test" (the source's own held-out text)."""
+
+    url: str
+    relative: str  # to the source's path
+    size_bytes: int
+    split: str = "train"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """All files of one language of one source; `source` is written `dolmino/math` for a subset."""
+
+    source: str
+    language: str
+    files: tuple[InputFile, ...]
+
+    @property
+    def code(self) -> str:
+        return self.language.split("_")[0]
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(file.size_bytes for file in self.files)
+
+
+def inventory(recipe: Recipe) -> tuple[Origin, ...]:
+    """Every origin of the recipe's sources, in order of source and language.
+
+    Raises UserError when a source's path does not exist or holds no file of its format.
+    """
+    origins = [o for name, source in recipe.sources.items() for o in _origins(name, source)]
+    return tuple(sorted(origins, key=lambda o: (o.source, o.language)))
+
+
+def _origins(name: str, source: Source) -> list[Origin]:
+    groups: dict[tuple[str, str], list[InputFile]] = {}
+    for url, relative, size in _files(name, source):
+        place = _place(source.format, relative)
+        if place is None:
+            continue
+        subset, language, split = place
+        key = (f"{name}/{subset}" if subset else name, language)
+        groups.setdefault(key, []).append(InputFile(url, relative, size, split))
+    if not groups:
+        raise UserError(
+            f"sources.{name}: {source.path} holds no text in the {source.format} layout; "
+            f"point it elsewhere with --set sources.{name}.path=DIR or write a sample with "
+            "`mmbert sample DIR`"
+        )
+    return [
+        Origin(source_name, language, tuple(sorted(files, key=lambda f: f.relative)))
+        for (source_name, language), files in groups.items()
+    ]
+
+
+def _files(name: str, source: Source) -> Iterable[tuple[str, str, int]]:
+    fs, root = fsspec.core.url_to_fs(source.path)
+    if not fs.exists(root):
+        raise UserError(
+            f"sources.{name}.path: {source.path} does not exist; write a sample with "
+            f"`mmbert sample DIR` or point it elsewhere with --set sources.{name}.path=DIR"
+        )
+    for path, info in fs.find(root, detail=True).items():
+        yield fs.unstrip_protocol(path), posixpath.relpath(path, root), int(info["size"] or 0)
+
+
+def _place(layout: str, relative: str) -> tuple[str, str, str] | None:
+    """(subset, language, split) of a file, or None when it is no file of the layout."""
+    parts = relative.split("/")
+    if layout == "fineweb2":
+        if not relative.endswith(".parquet") or len(parts) < 3:
+            return None
+        language, split = parts[-3], parts[-2]
+        known = _SUBSET.fullmatch(language) and split in ("train", "test")
+        return ("", language, split) if known else None
+    if not _JSON.search(relative):
+        return None
+    if layout == "dolmino":
+        inside = parts[1:] if parts[0] == "data" else parts
+        return (inside[0], ENGLISH, "train") if len(inside) > 1 else None
+    return "", ENGLISH, "train"
+
+
+def wanted(recipe: Recipe, origins: Iterable[Origin]) -> tuple[Origin, ...]:
+    """The origins that some phase of the recipe reads.
+
+    Raises UserError when a phase names a language that no temperature source has.
+    """
+    origins = tuple(origins)
+    kept = {o for name, p in recipe.phases.items() for o in read_by(name, p, origins)}
+    return tuple(origin for origin in origins if origin in kept)
+
+
+def read_by(name: str, phase: Phase, origins: Iterable[Origin]) -> tuple[Origin, ...]:
+    """The origins that one phase reads."""
+    origins = tuple(origins)
+    codes = phase_codes(name, phase, {o.code for o in origins if in_group(phase, o.source)})
+    return tuple(
+        o
+        for o in origins
+        if (in_group(phase, o.source) and o.code in codes) or share_key(phase, o.source)
+    )
+
+
+def phase_codes(name: str, phase: Phase, present: set[str]) -> frozenset[str]:
+    """ISO 639-3 codes of a phase's temperature group: its set, or the codes it lists.
+
+    Raises UserError for a listed code that is not `present`, and for an unknown set.
+    """
+    if isinstance(phase.languages, str):
+        return members(phase.languages)
+    for code in phase.languages:
+        if code not in present:
+            near = difflib.get_close_matches(code, sorted(present), 3)
+            hint = f"; close: {', '.join(near)}" if near else ""
+            raise UserError(
+                f"phases.{name}.languages: no source of its temperature group has text in "
+                f"{code!r}{hint}; take it out of the recipe or add a source that has it"
+            )
+    return frozenset(phase.languages)
+
+
+def in_group(phase: Phase, source: str) -> bool:
+    """Whether a source's languages are weighted by temperature in this phase."""
+    return "multilingual" in phase.shares and source.split("/")[0] in phase.temperature_sources
+
+
+def share_key(phase: Phase, source: str) -> str | None:
+    """The key of `shares` that sets this source's part by hand: itself or its parent."""
+    for key in (source, source.split("/")[0]):
+        if key in phase.shares:
+            return key
+    return None

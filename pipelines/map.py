@@ -1,0 +1,256 @@
+"""Map: raw files -> filtered, hashed, tokenised spills. A datatrove pipeline of four blocks.
+
+    ReadFiles -> Screen -> Tokenise -> WriteSpills
+
+A record flows through all four whether it is kept or dropped, so the last block accounts for each
+one. A task is a byte-balanced share of the files; what the spill of a file holds depends on the
+file alone, never on the number of tasks, workers or the runner.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import pyarrow as pa
+import xxhash
+from datatrove.data import Document, DocumentsPipeline
+from datatrove.pipeline.base import PipelineStep
+
+from pipelines import spill as spills
+from pipelines import tokenizer as tokenizers
+from pipelines.filters import screen
+from pipelines.inventory import InputFile
+from pipelines.near import group_hash
+from pipelines.read import READERS, FileRead, Record
+from pipelines.spill import Spill
+from schemas.recipe import Filters
+from schemas.seal import Seal
+from schemas.store import Store
+
+BATCH = 256  # documents tokenised in one call
+PART_TOKENS = 32_000_000  # a spill's part is sorted in memory: 128 MB
+
+
+@dataclass(frozen=True)
+class MapFile:
+    """One input file with all that decides its spill."""
+
+    file: InputFile
+    file_index: int  # among its origin's files
+    source: str  # `dolmino/math`
+    layout: str  # format of the source
+    language: str
+    min_score: float | None
+    grouped: bool  # held-out text is chosen from it: near-duplicates must hash alike
+    spill_id: str
+    folder: str
+
+
+@dataclass(frozen=True)
+class End:
+    """Marks the end of a file in the stream, with what the reader counted."""
+
+    told: FileRead
+
+
+def document_key(seed: int, doc_id: str) -> int:
+    """The sort key of a document: 64 bits of blake2b(seed, doc_id)."""
+    data = f"{seed}\0{doc_id}".encode(errors="surrogatepass")
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
+
+
+class ReadFiles(PipelineStep):
+    """Yields every record of this task's files, then an `End` for each file."""
+
+    name = "files"
+    type = "📖 - READ"
+
+    def __init__(self, tasks: Sequence[Sequence[MapFile]]) -> None:
+        super().__init__()
+        self.tasks = tasks
+
+    def run(
+        self, data: DocumentsPipeline = None, rank: int = 0, world_size: int = 1
+    ) -> DocumentsPipeline:
+        for item in self.tasks[rank]:
+            if spills.load(item.folder) is not None:
+                continue  # made before this task was interrupted
+            told = FileRead()
+            for record in READERS[item.layout](item.file, told):
+                yield _carry(item, record)
+            yield _carry(item, End(told))
+
+
+def _carry(item: MapFile, what: Record | End) -> Document:
+    # datatrove's Document wants text and id; the record itself travels in the metadata.
+    return Document(text="", id="", metadata={"file": item, "record": what})
+
+
+class Screen(PipelineStep):
+    """Runs the filters; a dropped record keeps its reason and flows on."""
+
+    name = "filters"
+    type = "🔻 - FILTER"
+
+    def __init__(self, filters: Filters) -> None:
+        super().__init__()
+        self.filters = filters
+
+    def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
+        for document in data:
+            record, item = document.metadata["record"], document.metadata["file"]
+            if isinstance(record, Record):
+                screen(record, self.filters, item.language, item.min_score)
+                self.stat_update(record.reason or "kept")
+            yield document
+
+
+class Tokenise(PipelineStep):
+    """Puts `tokens` (uint32) on every kept record, a batch at a time."""
+
+    name = "tokenizer"
+    type = "🔢 - TOKENIZE"
+
+    def __init__(self, store: Store, sealed: Seal) -> None:
+        super().__init__()
+        self.store = store
+        self.sealed = sealed
+
+    def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
+        tokenizer = tokenizers.load(self.store, self.sealed)
+        special = np.array(self.sealed.special.ids(), np.uint32)
+        stream = iter(data)
+        while batch := list(islice(stream, BATCH)):
+            kept = [
+                d
+                for d in batch
+                if isinstance(d.metadata["record"], Record) and d.metadata["record"].reason is None
+            ]
+            texts = [d.metadata["record"].text for d in kept]
+            encodings = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+            for document, encoding in zip(kept, encodings, strict=True):
+                tokens = np.array(encoding.ids, np.uint32)
+                record = document.metadata["record"]
+                if not tokens.size:
+                    record.reason = "no_tokens"
+                elif np.isin(special, tokens).any():
+                    record.reason = "special_token"  # never a target, so never in a document
+                document.metadata["tokens"] = tokens
+                self.stat_update("tokens", value=tokens.size)
+            yield from batch
+
+
+class WriteSpills(PipelineStep):
+    """One spill a file: kept documents sorted by key, drops, and what the reader counted."""
+
+    name = "spills"
+    type = "💽 - WRITE"
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.seed = seed
+
+    def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
+        writer: _SpillWriter | None = None
+        for document in data:
+            item, record = document.metadata["file"], document.metadata["record"]
+            if writer is None:
+                writer = _SpillWriter(item, self.seed)
+            if isinstance(record, End):
+                writer.commit(record.told)
+                writer = None
+            else:
+                writer.add(record, document.metadata.get("tokens"))
+            yield document
+
+
+class _SpillWriter:
+    def __init__(self, item: MapFile, seed: int) -> None:
+        self.item = item
+        self.seed = seed
+        self.rows: list[dict[str, str | int | bool | bytes]] = []
+        self.tokens: list[np.ndarray] = []
+        self.num_tokens = 0
+        self.parts: list[str] = []
+        self.dropped: list[dict[str, str | int]] = []
+
+    def add(self, record: Record, tokens: np.ndarray | None) -> None:
+        native = record.native_id or f"{self.item.file.relative}#{record.number}"
+        doc_id = f"{self.item.source}:{native}"
+        text = (record.text or "").encode(errors="surrogatepass")
+        num_bytes = len(text) if record.text is not None else record.num_bytes
+        if record.reason is not None or tokens is None:
+            assert record.reason is not None, doc_id
+            self.dropped.append(
+                {
+                    "doc_id": doc_id,
+                    "reason": record.reason,
+                    "file": self.item.file.relative,
+                    "record": record.number,
+                    "num_bytes": num_bytes,
+                    "detail": record.detail,
+                }
+            )
+            return
+        self.rows.append(
+            {
+                "key": document_key(self.seed, doc_id),
+                "file": self.item.file_index,
+                "record": record.number,
+                "native_id": native,
+                "text_hash": xxhash.xxh3_128_digest(text),
+                "group": group_hash(self.seed, record.text or "") if self.item.grouped else 0,
+                "num_tokens": int(tokens.size),
+                "num_bytes": num_bytes,
+                "repaired": record.repaired,
+                "url": record.url,
+            }
+        )
+        self.tokens.append(tokens)
+        self.num_tokens += tokens.size
+        if self.num_tokens >= PART_TOKENS:
+            self.flush()
+
+    def flush(self) -> None:
+        if not self.rows:
+            return
+        table = pa.Table.from_pylist(self.rows, spills.META)
+        lengths = np.array([t.size for t in self.tokens], np.int64)
+        column = token_column(np.concatenate(self.tokens), lengths)
+        table = table.append_column(spills.PART.field("tokens"), column)
+        self.parts.append(spills.write_part(self.item.folder, len(self.parts), table))
+        self.rows, self.tokens, self.num_tokens = [], [], 0
+
+    def commit(self, told: FileRead) -> None:
+        self.flush()
+        spill = Spill(
+            id=self.item.spill_id,
+            read=told.num_read,
+            parts=tuple(self.parts),
+            dropped=len(self.dropped),
+            unreadable=tuple(told.unreadable),
+        )
+        spills.commit(self.item.folder, spill, self.dropped)
+
+
+def token_column(tokens: np.ndarray, lengths: np.ndarray) -> pa.LargeListArray:
+    """A large_list<uint32> column from flat tokens [t] and the lengths [n] of its documents."""
+    offsets = np.zeros(lengths.size + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(tokens, pa.uint32()))
+
+
+def share_out(files: Sequence[MapFile], tasks: int) -> list[list[MapFile]]:
+    """Files to tasks, the largest first to the task with the fewest bytes."""
+    shares: list[list[MapFile]] = [[] for _ in range(tasks)]
+    loads = [0] * tasks
+    for item in sorted(files, key=lambda i: (-i.file.size_bytes, i.folder)):
+        lightest = loads.index(min(loads))
+        shares[lightest].append(item)
+        # 20 kB more for what each file costs whatever its size.
+        loads[lightest] += item.file.size_bytes + 20_000
+    return shares

@@ -1,0 +1,103 @@
+"""Publish: count what was kept by opening the shards again, close the ledger, commit the stratum.
+
+The three sides of the ledger meet here for the first time: what the readers counted (spills), what
+the shards hold (opened again from the store), what the table of drops lists.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipelines import spill as spills
+from pipelines.decision import SpillRef
+from pipelines.gather import GatherShard, write_drops
+from schemas import shard as shards
+from schemas import stratum as strata
+from schemas.ledger import DROPS, Ledger
+from schemas.rows import CONTEXTS, count_rows
+from schemas.seal import Seal
+from schemas.store import join, read_bytes
+from schemas.stratum import HELDOUT, ContextRows, ShardEntry, Stratum, StratumName
+
+
+@dataclass(frozen=True)
+class PlannedStratum:
+    """A stratum to be built: its name, its id and what the id covers."""
+
+    name: StratumName
+    id: str
+    folder: str
+    scratch: str
+    made_from: dict[str, str | int | float | bool | None]
+
+
+def publish(
+    planned: PlannedStratum, refs: Sequence[SpillRef], items: Sequence[GatherShard], sealed: Seal
+) -> Stratum:
+    """Commit one stratum whose shards are gathered.
+
+    Raises LedgerError when documents are unaccounted for; nothing is published then.
+    """
+    entries, repaired, tables = [], 0, []
+    kept_bytes = kept_documents = 0
+    for item in items:
+        told = json.loads(read_bytes(item.done))
+        tables.append(pq.read_table(io.BytesIO(read_bytes(item.drops))))
+        repaired += told["repaired"]
+        if told["shard"]:
+            entry, num_bytes = _count(planned.folder, told["shard"], sealed)
+            entries.append(entry)
+            kept_documents += entry.documents
+            kept_bytes += num_bytes
+
+    split = "test" if planned.name.tier == HELDOUT else "train"
+    moved_here = planned.name.tier == HELDOUT and any(ref.grouped for ref in refs)
+    read, unreadable = 0, []
+    for ref in refs:
+        if ref.split == split and not moved_here:
+            spill = spills.load(ref.folder)
+            assert spill is not None, ref.folder
+            read += spill.read
+            unreadable += spill.unreadable
+            tables.append(spills.read_dropped(ref.folder))
+    # Held-out text that was chosen here is read by the training stratum, which says "held_out".
+    dropped = pa.concat_tables(tables) if tables else DROPS.empty_table()
+    write_drops(join(planned.folder, "dropped.parquet"), dropped)
+    ledger = Ledger(
+        read=kept_documents if moved_here else read,
+        kept=kept_documents,
+        dropped=dict(sorted(Counter(dropped.column("reason").to_pylist()).items())),
+        kept_bytes=kept_bytes,
+        kept_tokens=sum(entry.tokens for entry in entries),
+        repaired=repaired,
+        unreadable=tuple(unreadable),
+    )
+    stratum = Stratum(
+        id=planned.id,
+        name=planned.name,
+        tokenizer=sealed.digest,
+        vocab_size=sealed.vocab_size,
+        ledger=ledger,
+        shards=tuple(entries),
+        made_from=planned.made_from,
+    )
+    strata.publish(planned.folder, stratum)
+    return stratum
+
+
+def _count(folder: str, name: str, sealed: Seal) -> tuple[ShardEntry, int]:
+    """What a published shard holds, counted by opening it again; and its bytes of text."""
+    shard = shards.open_shard(join(folder, name))
+    assert shard.meta.tokenizer == sealed.digest, name
+    lengths = shard.lengths
+    rows = {c: ContextRows(**asdict(count_rows(lengths, c))) for c in CONTEXTS}
+    entry = ShardEntry(name=name, documents=int(lengths.size), tokens=int(lengths.sum()), rows=rows)
+    return entry, pc.sum(shard.table.column("num_bytes")).as_py() or 0
