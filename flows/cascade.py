@@ -1,0 +1,53 @@
+"""The cascade: raw text in many languages -> token shards -> mixtures -> an encoder.
+
+    run     all of it                        mmbert run tiny
+      data    text -> tokenizer -> strata -> a manifest for each phase -> run.json
+      train   run.json -> weights, phase by phase, scored on held-out text
+
+A stratum is what one source has in one language; a manifest says how many rows of each a phase
+delivers, and in which order. Everything is kept under the id of its content, so a rerun does what
+is left, and nothing twice. The stages are in flows/stages.py; `@flow` makes these functions
+Prefect flows when a server is there, and leaves them functions when not (flows/orchestrate.py).
+"""
+
+from __future__ import annotations
+
+from flows import artifacts, stages
+from flows.job import Job
+from flows.orchestrate import flow
+from flows.outcome import Outcome
+from schemas.ledger import total
+
+
+@flow("run")
+def run(job: Job) -> Outcome:
+    """Raw text to a trained model."""
+    return train(job, data(job))
+
+
+@flow("data")
+def data(job: Job) -> Outcome:
+    """Raw text to shards, a manifest for each phase and the description of the run."""
+    recipe, store = job.load(), job.at()
+    origins = stages.find_text(recipe)
+    seal = stages.tokenizer(recipe, store, origins)
+
+    recipe = job.chosen(recipe)
+    strata = stages.build(recipe, store, seal, origins, job.profile.num_workers)
+    ledger = artifacts.show_ledger(total(stratum.ledger for stratum in strata))
+
+    manifests = {}
+    for phase in recipe.phases:
+        manifest, manifests[phase] = stages.manifest(recipe, phase, store, seal, strata)
+        artifacts.show_mixture(manifest)
+    run_url = stages.describe_run(recipe, store, seal, strata, manifests)
+    return Outcome(run_url=run_url, manifests=manifests, ledger=ledger)
+
+
+@flow("train")
+def train(job: Job, built: Outcome | None = None) -> Outcome:
+    """Train a run's phases one after the other, on data that is built first where it is not."""
+    built = built or data(job)
+    log = stages.train(built.run_url, job.profile, job.fresh)
+    artifacts.show_scores(log)
+    return built.trained(log)

@@ -1,0 +1,239 @@
+"""`mmbert`: the command line. Commands are thin: they make a `Job` and call a flow.
+
+Exit codes: 0 done, 2 bad input (one sentence: what, where, what mends it), 130 stopped by Ctrl-C,
+1 anything else (one sentence and where the traceback lies; MMBERT_DEBUG=1 prints it).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from schemas.errors import UserError
+
+app = typer.Typer(
+    help="From raw text in 1,833 languages to a released encoder.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+tokenizer_app = typer.Typer(help="Tokenizers.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(tokenizer_app, name="tokenizer")
+
+Recipe = Annotated[str, typer.Argument(help="A packaged recipe (tiny), a path or a URL.")]
+StoreUrl = Annotated[
+    str, typer.Option("--store", envvar="MMBERT_STORE", help="A folder or any fsspec URL.")
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe; may be repeated."),
+]
+On = Annotated[str, typer.Option("--on", metavar="PROFILE", help="Where things run.")]
+NoServer = Annotated[bool, typer.Option("--no-server", help="Do without Prefect.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Train from the start.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Phase = Annotated[
+    list[str] | None, typer.Option("--phase", help="Only this phase, and those before.")
+]
+NumProcesses = Annotated[
+    int | None, typer.Option("--nproc", min=1, help="Training processes, one for each device.")
+]
+STORE = "mmbert-store"
+
+
+@app.command()
+def demo(
+    store: Annotated[str, typer.Option("--store", help="A folder.")] = "mmbert-demo",
+    on: On = "local",
+) -> None:
+    """The tiny cascade on a sample corpus, through Prefect; minutes on two cores."""
+    from flows.demo import run_demo
+    from flows.job import load_profile
+
+    run_demo(store, load_profile(on))
+
+
+@app.command()
+def run(
+    recipe: Recipe,
+    on: On = "local",
+    store: StoreUrl = STORE,
+    overrides: Set = None,
+    no_server: NoServer = False,
+    fresh: Fresh = False,
+    nproc: NumProcesses = None,
+    as_json: AsJson = False,
+) -> None:
+    """All of it: text to shards to mixtures to a model; a rerun does what is left."""
+    from flows.commands import run_job
+
+    run_job("run", _job(recipe, on, store, overrides, None, fresh, nproc), no_server, as_json)
+
+
+@app.command()
+def data(
+    recipe: Recipe,
+    on: On = "local",
+    store: StoreUrl = STORE,
+    overrides: Set = None,
+    phase: Phase = None,
+    no_server: NoServer = False,
+    as_json: AsJson = False,
+) -> None:
+    """Build strata and the manifest of each phase."""
+    from flows.commands import run_job
+
+    run_job("data", _job(recipe, on, store, overrides, phase), no_server, as_json)
+
+
+@app.command()
+def train(
+    recipe: Recipe,
+    on: On = "local",
+    store: StoreUrl = STORE,
+    overrides: Set = None,
+    phase: Phase = None,
+    no_server: NoServer = False,
+    fresh: Fresh = False,
+    nproc: NumProcesses = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train on what is built (`mmbert data` first); goes on from the last checkpoint."""
+    from flows.commands import run_job
+
+    run_job("train", _job(recipe, on, store, overrides, phase, fresh, nproc), no_server, as_json)
+
+
+@app.command()
+def plan(
+    recipe: Recipe,
+    on: On = "local",
+    store: StoreUrl = STORE,
+    overrides: Set = None,
+    phase: Phase = None,
+    as_json: AsJson = False,
+) -> None:
+    """The bill first: what is reused, what is new, and what each language gets."""
+    from flows.commands import show_plan
+
+    show_plan(_job(recipe, on, store, overrides, phase), as_json)
+
+
+@app.command()
+def sample(
+    directory: Annotated[Path, typer.Argument(help="Where to write it.")],
+    languages: Annotated[int, typer.Option(help="How many, English included.")] = 24,
+    megabytes: Annotated[float, typer.Option(help="Of text.")] = 6.0,
+    seed: Annotated[int, typer.Option(help="Another seed, another text.")] = 0,
+) -> None:
+    """Write a sample corpus in the formats of FineWeb2, DCLM and Dolmino."""
+    from flows.console import amount, console
+    from pipelines.sample import write_sample
+
+    with console.stage("sample") as stage:
+        report = write_sample(
+            directory, languages, megabytes, seed, lambda text: stage.progress(text, 0, 0)
+        )
+        stage.result = (
+            f"{report.documents:,} documents in {report.languages} languages, "
+            f"{amount(report.bytes)}B of text in {directory}"
+        )
+
+
+@tokenizer_app.command("train")
+def tokenizer_train(
+    recipe: Recipe, store: StoreUrl = STORE, overrides: Set = None, on: On = "local"
+) -> None:
+    """Train the recipe's tokenizer and seal it in the store."""
+    from flows.commands import train_tokenizer
+
+    train_tokenizer(_job(recipe, on, store, overrides))
+
+
+@tokenizer_app.callback()
+def tokenizer_commands() -> None:
+    """Tokenizers."""
+
+
+@app.command()
+def serve(store: StoreUrl = STORE) -> None:
+    """The Prefect UI of a store with its finished runs, until Ctrl-C."""
+    from flows.commands import serve_store
+
+    serve_store(store)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    from importlib.metadata import version as version_of
+
+    typer.echo(f"mmbert {version_of('mmbert')}")
+
+
+def _job(
+    recipe: str,
+    on: str,
+    store: str,
+    overrides: list[str] | None,
+    phases: list[str] | None = None,
+    fresh: bool = False,
+    nproc: int | None = None,
+):
+    from flows.job import Job, load_profile
+
+    profile = load_profile(on)
+    if nproc is not None:
+        profile = profile.model_copy(update={"nproc": nproc})
+    return Job(
+        recipe=recipe,
+        overrides=tuple(overrides or ()),
+        store=store,
+        phases=tuple(phases or ()),
+        fresh=fresh,
+        profile=profile,
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The console script; returns the exit code."""
+    signal.signal(signal.SIGTERM, _stop)
+    logging.getLogger().addHandler(logging.NullHandler())  # libraries do not talk to the user
+    try:
+        app(arguments)
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else 1
+        if code == 130:
+            print("mmbert: stopped; the same command goes on from here", file=sys.stderr)
+        return code
+    except UserError as error:
+        _say(str(error))
+        return 2
+    except Exception as error:
+        if os.environ.get("MMBERT_DEBUG"):
+            raise
+        log = Path(tempfile.gettempdir()) / time.strftime("mmbert-%Y%m%d-%H%M%S.log")
+        log.write_text(traceback.format_exc(), encoding="utf-8")
+        _say(f"{error or type(error).__name__} (traceback in {log})")
+        return 1
+    return 0
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _say(sentence: str) -> None:
+    print(f"mmbert: {' '.join(sentence.split())}", file=sys.stderr)

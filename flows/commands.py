@@ -1,0 +1,103 @@
+"""What the commands do once a job is put together: start a server or none, call a flow, show."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from flows import cascade, stages
+from flows.console import console, drawn
+from flows.job import Job
+from flows.outcome import Outcome
+from flows.plan import bill, make_plan
+from flows.scores import score_table
+from flows.server import prefect_server
+from schemas import seal as seals
+from schemas.store import Store, local_path
+
+FLOWS: dict[str, Callable[[Job], Outcome]] = {
+    "run": cascade.run,
+    "data": cascade.data,
+    "train": cascade.train,
+}
+
+
+def run_job(
+    flow: Literal["run", "data", "train"], job: Job, no_server: bool, as_json: bool
+) -> None:
+    """Run a flow, on a Prefect server of its own unless told not to, and show what came out."""
+    if as_json:
+        console.use_stderr()
+    recipe = job.chosen(job.load())  # a mistake in the recipe is told before a server starts
+    console.say(f"mmbert {flow} {recipe.name}, store {job.at().url}")
+    with _orchestrated(job.at(), no_server):
+        outcome = FLOWS[flow](job)
+    if as_json:
+        print(json.dumps(outcome.public()))
+        return
+    table = score_table(outcome.log)
+    if table is not None:
+        console.say()
+        console.show(drawn(table))
+    console.say()
+    console.say(f"run    {outcome.run_url}")
+    models = local_path(outcome.run_url.replace("/run.json", "/models"))
+    if outcome.log and models is not None:
+        console.say(f"model  {models / list(recipe.phases)[-1]}")
+
+
+@contextmanager
+def _orchestrated(store: Store, no_server: bool) -> Iterator[None]:
+    if no_server:
+        yield
+        return
+    with prefect_server(store) as server:
+        console.say(f"  Prefect UI  {server.ui_url}")
+        server.ready()
+        yield
+
+
+def show_plan(job: Job, as_json: bool) -> None:
+    plan = make_plan(job)
+    if as_json:
+        print(json.dumps(plan.public()))
+        return
+    for line in bill(plan):
+        console.say(line)
+    for phase in plan.phases:
+        console.heading(f"{phase.name}: what each language gets")
+        for share in phase.languages:
+            console.say(
+                f"  {share.language:<6}{share.tokens:>14,} tokens{share.rows:>12,} rows"
+                f"{share.epochs:>10.3f} epochs"
+            )
+
+
+def train_tokenizer(job: Job) -> None:
+    recipe, store = job.load(), job.at()
+    seal = stages.tokenizer(recipe, store, stages.find_text(recipe))
+    console.say(seals.seal_folder(store.url, seal.digest))
+
+
+def serve_store(url: str) -> None:
+    """A server on the store's own database, until Ctrl-C."""
+    store = Store.at(url)
+    with prefect_server(store) as server:
+        console.say(f"  Prefect UI  {server.ui_url}  (store {store.url})")
+        server.ready()
+        for run_json in finished_runs(store):
+            console.say(f"  finished    {run_json.parent}")
+        console.say("  Ctrl-C ends it")
+        signal.pause()
+
+
+def finished_runs(store: Store) -> list[Path]:
+    """The run.json of every run that was trained to its end, the latest last."""
+    folder = local_path(store.url)
+    found = folder.glob("runs/*/run.json") if folder else ()
+    done = [run_json for run_json in found if stages.is_finished(run_json)]
+    return sorted(done, key=lambda run_json: run_json.with_name("log.jsonl").stat().st_mtime)

@@ -1,0 +1,163 @@
+"""What a person sees: a live line for each stage, and the held-out table that is redrawn in place.
+
+On a terminal it is drawn with rich; elsewhere it is plain lines, at most one in ten seconds of a
+stage. A process has one console, as it has one terminal: `console`.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console as Terminal
+from rich.console import Group
+from rich.live import Live
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from flows.orchestrate import note
+from flows.scores import ScoreTable
+
+PLAIN_INTERVAL_S = 10.0
+
+
+class Console:
+    def __init__(self) -> None:
+        self._out = Terminal(highlight=False, soft_wrap=True)
+
+    def use_stderr(self) -> None:
+        """Leave stdout to `--json`."""
+        self._out = Terminal(highlight=False, soft_wrap=True, file=sys.stderr)
+
+    @property
+    def height(self) -> int:
+        return self._out.height
+
+    def say(self, text: str = "") -> None:
+        """One line, here and in the log of the running flow."""
+        self._out.print(text, markup=False)
+        if text.strip():
+            note(text.strip())
+
+    def heading(self, text: str) -> None:
+        self._out.print()
+        self._out.print(text, style="bold", markup=False)
+
+    def show(self, table: Table) -> None:
+        self._out.print(table)
+
+    @contextmanager
+    def stage(self, title: str) -> Iterator[Stage]:
+        """A live line while the block runs, and one that stays when it has ended."""
+        stage = TerminalStage(title, self._out) if self._out.is_terminal else Stage(title, self)
+        started = time.monotonic()
+        try:
+            with stage.live():
+                yield stage
+        except BaseException:
+            self._out.print(f"  [red]✗[/red] {title}")
+            raise
+        took = duration(time.monotonic() - started)
+        result = f"{stage.result} · {took}" if stage.result else took
+        self._out.print(f"  [green]✓[/green] {title:<12} {result}")
+        note(f"{title}: {result}")
+
+
+class Stage:
+    """Where a stage tells what it has done: plain lines, now and then."""
+
+    def __init__(self, title: str, console: Console) -> None:
+        self.title = title
+        self.result = ""
+        self._console = console
+        self._said = time.monotonic()
+
+    @contextmanager
+    def live(self) -> Iterator[None]:
+        yield
+
+    def progress(self, what: str, done: int, of: int) -> None:
+        """A `schemas.progress.Progress`."""
+        if time.monotonic() - self._said >= PLAIN_INTERVAL_S:
+            self._said = time.monotonic()
+            share = f" {100 * done / of:.0f} %" if of else ""
+            self._console.say(f"    {self.title:<12} {what}{share}")
+
+    def table(self, table: ScoreTable) -> None:
+        """The held-out table as it is now."""
+        name, values = table.rows[0]
+        figures = ", ".join(
+            f"{column} {value:.3f}"
+            for column, value in zip(table.columns, values, strict=True)
+            if value is not None
+        )
+        self._console.say(f"    held-out bits per byte, {name}: {figures}")
+
+
+class TerminalStage(Stage):
+    """A spinner and a bar, and the held-out table below them."""
+
+    def __init__(self, title: str, out: Terminal) -> None:
+        self.title = title
+        self.result = ""
+        self._bar = Progress(
+            TextColumn("  "),
+            SpinnerColumn(),
+            TextColumn(f"{title:<12}"),
+            BarColumn(24),
+            TextColumn("{task.description}", markup=False),
+            TimeElapsedColumn(),
+            console=out,
+        )
+        self._task: TaskID = self._bar.add_task("", total=None)
+        self._live = Live(self._bar, console=out, transient=True, refresh_per_second=5)
+
+    @contextmanager
+    def live(self) -> Iterator[None]:
+        with self._live:
+            yield
+
+    def progress(self, what: str, done: int, of: int) -> None:
+        self._bar.update(self._task, description=what, completed=done, total=of or None)
+
+    def table(self, table: ScoreTable) -> None:
+        self._live.update(Group(self._bar, "", drawn(table)))
+
+
+def drawn(table: ScoreTable) -> Table:
+    """The held-out table for a terminal; the latest column stands out."""
+    grid = Table(box=None, title="held-out bits per byte", title_justify="left", pad_edge=False)
+    grid.add_column("  language", no_wrap=True)
+    for number, column in enumerate(table.columns, 1):
+        style = "bold" if number == len(table.columns) else ""
+        grid.add_column(column, justify="right", style=style)
+    for number, (name, values) in enumerate(table.rows):
+        cells = ("" if value is None else f"{value:.3f}" for value in values)
+        grid.add_row(f"  {name}", *cells, style="bold" if number == 0 else "")
+    return grid
+
+
+def duration(seconds: float) -> str:
+    """`0.4 s`, `12 s`, `3 min 20 s`, `2 h 5 min`."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def amount(tokens: float) -> str:
+    """`640`, `12 k`, `1.9 M`, `2.3 T`."""
+    for unit, size in (("T", 1e12), ("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if tokens >= size:
+            value = tokens / size
+            return f"{value:.1f} {unit}" if value < 9.95 else f"{value:.0f} {unit}"
+    return f"{tokens:.0f}"
+
+
+console = Console()

@@ -1,0 +1,86 @@
+"""A job: all that the command line, or a form of the UI, hands to a flow.
+
+The recipe says what, the profile where and how wide; only the recipe enters an id.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from schemas.errors import UserError
+from schemas.ledger import Frozen
+from schemas.recipe import Recipe
+from schemas.recipe_file import load_recipe
+from schemas.store import Store
+
+RECIPES = Path(__file__).parent / "recipes"
+PROFILES = Path(__file__).parent.parent / "infra" / "profiles"
+
+
+class Profile(Frozen):
+    """Where and how wide things run: `infra/profiles/NAME.toml`, or a path to one."""
+
+    workers: int = Field(0, ge=0, description="processes that build strata; 0: one a core")
+    nproc: int = Field(1, ge=1, description="training processes, one for each device")
+    threads: int = Field(0, ge=0, description="of each training process; 0: its part of the cores")
+
+    @property
+    def num_workers(self) -> int:
+        return self.workers or os.cpu_count() or 1
+
+    @property
+    def num_threads(self) -> int:
+        return self.threads or max(1, (os.cpu_count() or 1) // self.nproc)
+
+
+class Job(Frozen):
+    recipe: str = Field("tiny", description="a packaged name, a path or a URL")
+    overrides: tuple[str, ...] = Field((), description="laid over the recipe: key=value")
+    store: str = Field("mmbert-store", description="a folder or any fsspec URL")
+    phases: tuple[str, ...] = Field((), description="only these; empty: all of the recipe's")
+    fresh: bool = Field(False, description="train from the start; an earlier run is set aside")
+    profile: Profile = Profile()
+
+    def at(self) -> Store:
+        return Store.at(self.store)
+
+    def load(self) -> Recipe:
+        return load_recipe(self.recipe, self.overrides, RECIPES)
+
+    def chosen(self, recipe: Recipe) -> Recipe:
+        """The recipe with no more phases than asked for and those that they start from."""
+        names = list(self.phases)
+        for name in names:
+            if name not in recipe.phases:
+                raise UserError(
+                    f"--phase {name}: recipe {recipe.name} has the phases "
+                    f"{', '.join(recipe.phases)}; name one of these"
+                )
+            before = recipe.phases[name].after
+            if before is not None and before not in names:
+                names.append(before)
+        kept = {name: phase for name, phase in recipe.phases.items() if name in names}
+        return recipe.model_copy(update={"phases": kept}) if names else recipe
+
+
+def load_profile(reference: str) -> Profile:
+    """A profile by name or path; UserError when it is missing or says something unknown."""
+    named = PROFILES / f"{reference}.toml"
+    path = named if named.is_file() else Path(reference)
+    if not path.is_file():
+        names = ", ".join(sorted(found.stem for found in PROFILES.glob("*.toml"))) or "none"
+        raise UserError(f"--on {reference}: no such profile; give a path or one of: {names}")
+    try:
+        return Profile.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (tomllib.TOMLDecodeError, ValidationError) as error:
+        reason = str(error).splitlines()[0]
+        if isinstance(error, ValidationError):
+            first = error.errors()[0]
+            reason = f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}"
+        raise UserError(
+            f"--on {path}: {reason}; a profile holds {', '.join(Profile.model_fields)}"
+        ) from None

@@ -1,0 +1,107 @@
+"""Flows and tasks that are Prefect's when a server is there, and plain calls when it is not.
+
+    @flow("data")               without a server: a function that is called
+    def data(job: Job): ...     after `use_prefect()`: a Prefect flow of that name, on that server
+
+So one chain serves both, and `--no-server` never imports Prefect. Prefect's own result cache stays
+off: everything a task makes is kept in the store under the id of its content, which is what makes
+a second run skip it, from the shell and from the UI alike.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_prefect = False
+
+
+def use_prefect(api_url: str, home: str) -> None:
+    """Run flows on the server at `api_url` from here on; `home` holds the client's own files."""
+    global _prefect
+    _prefect = True
+    os.environ |= {
+        "PREFECT_API_URL": api_url,
+        "PREFECT_HOME": home,
+        "DO_NOT_TRACK": "1",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # the console is flows/console.py's
+    }
+
+
+def on_prefect() -> bool:
+    return _prefect
+
+
+def flow(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            if not _prefect:
+                return function(*args, **kwargs)
+            import prefect
+
+            return prefect.flow(name=name, persist_result=False)(function)(*args, **kwargs)
+
+        return call
+
+    return decorate
+
+
+def task(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """`name` may hold the function's parameters, as in "manifest of {phase}"."""
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            if not _prefect:
+                return function(*args, **kwargs)
+            import prefect
+            from prefect.cache_policies import NO_CACHE
+
+            step = prefect.task(
+                name=function.__name__,
+                task_run_name=name,
+                cache_policy=NO_CACHE,
+                persist_result=False,
+            )
+            return step(function)(*args, **kwargs)
+
+        return call
+
+    return decorate
+
+
+def run_link() -> str | None:
+    """Where the UI shows the flow that is running."""
+    if not _prefect:
+        return None
+    from prefect.runtime import flow_run
+
+    base = os.environ["PREFECT_API_URL"].removesuffix("/api")
+    return f"{base}/runs/flow-run/{flow_run.id}" if flow_run.id else None
+
+
+def note(text: str) -> None:
+    """A line in the log of the running flow or task."""
+    if _prefect:
+        from prefect.exceptions import MissingContextError
+        from prefect.logging import get_run_logger
+
+        try:
+            get_run_logger().info(text)
+        except MissingContextError:  # between two flows
+            return
+
+
+def publish_table(key: str, rows: list[dict[str, str | int | float]], description: str) -> None:
+    """A table artifact of the running flow."""
+    if _prefect:
+        from prefect.artifacts import create_table_artifact
+
+        create_table_artifact(table=rows, key=key, description=description)

@@ -1,0 +1,165 @@
+"""The stages of the cascade: each is one call into pipelines or the trainer, with a live line.
+
+Without a server these are plain functions; on one, Prefect tasks (see flows/orchestrate.py). Each
+finds in the store what it made before, by the id of its content, and then makes nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flows.console import amount, console
+from flows.job import Profile
+from flows.orchestrate import task
+from flows.scores import Event, HeldoutScore, PhaseEvent, Step, read_events, score_table
+from schemas import run as runs
+from schemas.errors import UserError
+from schemas.manifest import Manifest
+from schemas.recipe import Recipe
+from schemas.seal import Seal
+from schemas.store import Store, local_path
+from schemas.stratum import HELDOUT, Stratum
+
+if TYPE_CHECKING:
+    from pipelines.inventory import Origin
+
+
+@task("find the text of {recipe.name}")
+def find_text(recipe: Recipe) -> tuple[Origin, ...]:
+    """The files that the recipe's phases read."""
+    from pipelines.inventory import inventory, wanted
+
+    with console.stage("text") as stage:
+        origins = wanted(recipe, inventory(recipe))
+        size = sum(origin.size_bytes for origin in origins)
+        stage.result = f"{len(origins)} origins, {amount(size)}B on disk"
+    return origins
+
+
+@task("tokenizer")
+def tokenizer(recipe: Recipe, store: Store, origins: Sequence[Origin]) -> Seal:
+    """Read the recipe's tokenizer, or train it."""
+    from pipelines.tokenizer import prepare
+
+    with console.stage("tokenizer") as stage:
+        seal = prepare(recipe, store, origins, stage.progress)
+        stage.result = f"{seal.vocab_size:,} pieces, {seal.origin}, {seal.digest[:12]}"
+    return seal
+
+
+@task("build strata")
+def build(
+    recipe: Recipe, store: Store, seal: Seal, origins: Sequence[Origin], workers: int
+) -> tuple[Stratum, ...]:
+    """Read, filter, tokenise and shard whatever is not in the store yet."""
+    from pipelines.build import build, plan_build
+
+    with console.stage("strata") as stage:
+        plan = plan_build(recipe, store, seal, origins)
+        strata = build(recipe, store, seal, plan, workers, stage.progress)
+        trained_on = [stratum for stratum in strata if stratum.name.tier != HELDOUT]
+        stage.result = (
+            f"{len(strata) - len(plan.reused)} built, {len(plan.reused)} reused; "
+            f"{amount(sum(s.tokens for s in trained_on))} tokens to train on"
+        )
+    return strata
+
+
+@task("manifest of {phase}")
+def manifest(
+    recipe: Recipe, phase: str, store: Store, seal: Seal, strata: Sequence[Stratum]
+) -> tuple[Manifest, str]:
+    """Decide what a phase delivers: weights, targets, rows."""
+    from pipelines.manifests import make_manifest
+
+    with console.stage(phase) as stage:
+        made, url = make_manifest(recipe, phase, store, seal, strata)
+        absent = f", {len(made.absent)} absent" if made.absent else ""
+        stage.result = (
+            f"manifest {made.id[:12]}: {len(made.languages)} languages{absent}, "
+            f"{amount(made.budget_tokens)} tokens"
+        )
+    return made, url
+
+
+@task("run description")
+def describe_run(
+    recipe: Recipe,
+    store: Store,
+    seal: Seal,
+    strata: Sequence[Stratum],
+    manifests: dict[str, str],
+) -> str:
+    """Write held-out text and manifests down as one run; returns the URL of its run.json."""
+    from pipelines.describe import make_heldout, make_run
+
+    _, heldout_url = make_heldout(recipe, store, seal, strata)
+    _, run_url = make_run(recipe, store, seal, heldout_url, manifests)
+    return run_url
+
+
+@task("train")
+def train(run_url: str, profile: Profile, fresh: bool) -> list[Event]:
+    """Train all phases of a run, or what is left of them; returns its log."""
+    from flows.training import train
+
+    run_json = local_path(run_url)
+    if run_json is None:
+        raise UserError(f"{run_url}: training needs a store on a local disk; give --store FOLDER")
+    run = runs.load(run_url)
+    if fresh:
+        _set_aside(run_json)
+    if is_finished(run_json):
+        console.say(f"  = training   finished before: {run_json.parent}")
+        return read_events(run_json.with_name("log.jsonl"))
+
+    budgets = {phase.name: phase.settings.budget_tokens for phase in run.phases}
+    events: list[Event] = []
+    with console.stage("training") as stage:
+
+        def watch(event: Event) -> None:
+            events.append(event)
+            if isinstance(event, Step):
+                before = sum(list(budgets.values())[: list(budgets).index(event.phase)])
+                stage.progress(_line(event), before + event.tokens, sum(budgets.values()))
+            elif isinstance(event, PhaseEvent) and event.event == "start":
+                stage.progress(f"{event.phase} begins", 0, 0)
+            elif isinstance(event, HeldoutScore):
+                table = score_table(events, most_rows=max(5, console.height - 12))
+                if table is not None:
+                    stage.table(table)
+
+        train(run_json, profile, watch)
+        stage.result = f"{amount(sum(budgets.values()))} tokens in {len(budgets)} phases"
+    return read_events(run_json.with_name("log.jsonl"))
+
+
+def is_finished(run_json: Path) -> bool:
+    """Whether every phase has ended and its model lies beside the run."""
+    log = read_events(run_json.with_name("log.jsonl"))
+    ended = {e.phase for e in log if isinstance(e, PhaseEvent) and e.event == "end"}
+    models = run_json.with_name("models")
+    return all(
+        phase.name in ended and (models / phase.name / "config.json").is_file()
+        for phase in runs.load(str(run_json)).phases
+    )
+
+
+def _set_aside(run_json: Path) -> None:
+    folder = run_json.parent
+    if len(list(folder.iterdir())) == 1:
+        return
+    aside = folder.with_name(f"{folder.name}.{time.strftime('%Y%m%d-%H%M%S')}")
+    folder.rename(aside)
+    folder.mkdir()
+    (folder / "run.json").write_bytes((aside / "run.json").read_bytes())
+    console.say(f"  the earlier run is now {aside}")
+
+
+def _line(step: Step) -> str:
+    left = f", {step.eta_s / 60:.0f} min left" if step.eta_s >= 60 else f", {step.eta_s:.0f} s left"
+    speed = f"{amount(step.tokens_per_s)} tokens/s{left}"
+    return f"{step.phase} step {step.step:,}  loss {step.loss:.3f}  {speed}"
