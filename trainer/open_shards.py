@@ -57,7 +57,9 @@ class Excluded:
 
     def windows(self, shard: int, num_documents: int) -> I32 | None:
         """The window from which each document of a shard is a hole; None where there is none."""
-        first, last = np.searchsorted(self.shard, [np.uint64(shard), np.uint64(shard + 1)])
+        first, last = (
+            np.searchsorted(self.shard, np.uint64(shard), side=side) for side in ("left", "right")
+        )
         if first == last:
             return None
         windows = np.full(num_documents, _NEVER, np.int32)

@@ -63,6 +63,12 @@ def test_every_epoch_and_phase_and_seed_has_an_order_of_its_own() -> None:
     assert np.abs(np.corrcoef([np.argsort(order) for order in rows]) - np.eye(9)).max() < 0.15
 
 
+def test_a_stratum_comes_in_another_order_each_epoch() -> None:
+    num_rows = [30, 20]
+    epochs = [tuple(rows_of(num_rows, first, first + 50)) for first in (0, 50, 100)]
+    assert len(set(epochs)) == 3
+
+
 def test_a_document_is_cut_alike_in_every_phase() -> None:
     assert tail_keys(7, 1, 4).tolist() == tail_keys(7, 1, 9)[:4].tolist()
     assert len({*tail_keys(7, 1, 4).tolist(), *tail_keys(8, 1, 4), *tail_keys(7, 2, 4)}) == 12

@@ -131,8 +131,10 @@ def test_the_clock_runs_from_batch_to_batch_and_ends_at_the_budget(url: str) -> 
 def test_windows_without_packs_are_passed_over(tmp_path: Path) -> None:
     url = make_manifest(tmp_path, {STRATUM: [[50, 60, 70]]}, Settings(windows=40))
     phase = Phase(url)
-    batches: list[Batch] = list(phase.batches(0, 2))
+    batches: list[Batch] = list(phase.batches())
     assert sum(batch.tokens for batch in batches) == 50 + 60 + 70 + 6
+    assert phase.plan(39).num_packs == 0
+    assert min(batch.num_packs for batch in batches) > 0
     assert batches[-1].after == State(40)
     assert phase.clock(batches[-1].after) == phase.manifest.budget_tokens
     assert [b.first for b in phase.batches(start=State(39, 1))] == []
