@@ -80,8 +80,8 @@ def plan_build(recipe: Recipe, store: Store, sealed: Seal, origins: Sequence[Ori
     reused, to_build = [], []
     for origin in origins:
         plan = _plan_origin(recipe, store, sealed, origin, digests)
-        found = [strata.load(planned.folder) for planned in plan.strata]
-        if all(found):
+        found = [s for planned in plan.strata if (s := strata.load(planned.folder)) is not None]
+        if len(found) == len(plan.strata):
             reused += found
         else:
             to_build.append(plan)

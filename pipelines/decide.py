@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import apache_beam as beam
 import fsspec
+import pyarrow as pa
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
@@ -27,6 +28,28 @@ from schemas.digest import Json, canonical, sha256
 from schemas.ledger import LedgerError
 from schemas.recipe import HeldOut
 from schemas.store import join, read_bytes, write_bytes
+
+# What travels through files, one JSON list a row, in these columns.
+TALLIES = pa.schema(
+    [
+        ("origin", pa.string()),
+        ("split", pa.string()),
+        ("documents", pa.int64()),
+        ("tokens", pa.int64()),
+    ]
+)
+KEEPERS = pa.schema(
+    [
+        ("origin", pa.string()),
+        ("text_hash", pa.string()),
+        ("split_rank", pa.int8()),
+        ("key", pa.uint64()),
+        ("file", pa.int32()),
+        ("record", pa.int64()),
+    ]
+)
+SMALLEST = pa.schema([("origin", pa.string()), ("groups", pa.list_(pa.uint64()))])
+COUNTS = pa.schema([("name", pa.string()), ("count", pa.int64())])
 
 
 @dataclass(frozen=True)
@@ -185,35 +208,39 @@ class _WriteBundle(beam.DoFn):
             write_bytes(join(self.folder, f"{sha256(data)[:16]}.jsonl"), data)
 
 
-def read_written(folder: str) -> list[list[Json]]:
-    """All rows that `WriteRows` wrote into a folder."""
+def read_written(folder: str, schema: pa.Schema) -> pa.Table:
+    """All rows that `WriteRows` wrote into a folder, as a table of the given columns."""
     fs, path = fsspec.core.url_to_fs(folder)
     files = sorted(fs.find(path)) if fs.exists(path) else []
-    return [
-        json.loads(line)
+    rows = [
+        dict(zip(schema.names, json.loads(line), strict=True))
         for file in files
         for line in read_bytes(fs.unstrip_protocol(file)).splitlines()
     ]
+    return pa.Table.from_pylist(rows, schema)
 
 
 def _collect(folder: str, refs: list[SpillRef], heldout: HeldOut) -> dict[str, Decision]:
     decisions = {ref.origin: Decision() for ref in refs}
-    for origin, split, documents, tokens in read_written(join(folder, "tallies")):
-        decisions[origin].documents[split] = documents
-        decisions[origin].tokens[split] = tokens
-    for origin, text_hash, *rank in read_written(join(folder, "keepers")):
-        decisions[origin].keepers[bytes.fromhex(text_hash)] = tuple(rank)
-    for origin, smallest in read_written(join(folder, "smallest")):
-        count = num_held_out(decisions[origin].documents["train"], heldout)
-        decisions[origin].threshold = smallest[count - 1] if count else NO_THRESHOLD
+    for row in read_written(join(folder, "tallies"), TALLIES).to_pylist():
+        decisions[row["origin"]].documents[row["split"]] = row["documents"]
+        decisions[row["origin"]].tokens[row["split"]] = row["tokens"]
+    for row in read_written(join(folder, "keepers"), KEEPERS).to_pylist():
+        rank = (row["split_rank"], row["key"], row["file"], row["record"])
+        decisions[row["origin"]].keepers[bytes.fromhex(row["text_hash"])] = rank
+    for row in read_written(join(folder, "smallest"), SMALLEST).to_pylist():
+        decision = decisions[row["origin"]]
+        count = num_held_out(decision.documents["train"], heldout)
+        decision.threshold = row["groups"][count - 1] if count else NO_THRESHOLD
     found = {
         "documents": sum(sum(d.documents.values()) for d in decisions.values()),
         "keepers": sum(len(d.keepers) for d in decisions.values()),
     }
-    for name, expected in read_written(join(folder, "counts")):
-        if found[name] != expected:
+    for row in read_written(join(folder, "counts"), COUNTS).to_pylist():
+        if found[row["name"]] != row["count"]:
             raise LedgerError(
-                f"the decide step wrote {expected:,} {name} and {found[name]:,} came back from "
-                f"{folder}; nothing was published, run the same command again"
+                f"the decide step wrote {row['count']:,} {row['name']} and "
+                f"{found[row['name']]:,} came back from {folder}; nothing was published, run the "
+                "same command again"
             )
     return decisions

@@ -107,9 +107,7 @@ def _find(store: Store, strata: Sequence[Stratum], sources: Sequence[str]) -> pa
                 | beam.FlatMap(lambda rows: rows)
                 | WriteRows(folder)
             )
-        rows = read_written(folder)
-    names = GROUPS.names
-    table = pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in rows], GROUPS)
+        table = read_written(folder, GROUPS)
     return table.sort_by([("shard", "ascending"), ("document", "ascending")])
 
 

@@ -130,7 +130,7 @@ def _number_repeats(table: pa.Table, source: str) -> pa.Array:
     Equal ids have equal keys, so they lie side by side.
     """
     native = table.column("native_id").to_pylist()
-    found = []
+    found: list[tuple[str, int]] = []
     for place, name in enumerate(native):
         times = found[place - 1][1] + 1 if place and native[place - 1] == name else 1
         found.append((name, times))
@@ -149,8 +149,9 @@ def _reasons(table: pa.Table, item: GatherShard) -> pa.Array:
     for key, file, record, text_hash, group in zip(*columns, strict=True):
         held = splits[file] == "test"
         chosen = grouped and not held and group <= item.decision.threshold
-        keeper = keepers.get(text_hash)
-        duplicate = keeper is not None and keeper != (0 if held else 1, key, file, record)
+        rank = (0 if held else 1, key, file, record)
+        keeper = keepers.get(text_hash, rank)
+        duplicate = keeper != rank
         if grouped and wants_heldout:
             reasons.append(None if chosen and not duplicate else "")
         elif held != wants_heldout:

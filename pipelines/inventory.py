@@ -23,6 +23,7 @@ from schemas.language import members
 from schemas.recipe import Phase, Recipe, Source
 
 ENGLISH = "eng_Latn"
+MULTILINGUAL = "multilingual"  # the share of the temperature group
 _JSON = re.compile(r"\.jsonl?(\.gz|\.zst)?$")
 _SUBSET = re.compile(r"[a-z]{3}_[A-Z][a-z]{3}")
 
@@ -123,14 +124,10 @@ def wanted(recipe: Recipe, origins: Iterable[Origin]) -> tuple[Origin, ...]:
 
 
 def read_by(name: str, phase: Phase, origins: Iterable[Origin]) -> tuple[Origin, ...]:
-    """The origins that one phase reads."""
+    """The origins that one phase reads; a share of 0 reads nothing."""
     origins = tuple(origins)
     codes = phase_codes(name, phase, {o.code for o in origins if in_group(phase, o.source)})
-    return tuple(
-        o
-        for o in origins
-        if (in_group(phase, o.source) and o.code in codes) or share_key(phase, o.source)
-    )
+    return tuple(o for o in origins if reads(phase, o.source, o.code, codes))
 
 
 def phase_codes(name: str, phase: Phase, present: set[str]) -> frozenset[str]:
@@ -151,9 +148,20 @@ def phase_codes(name: str, phase: Phase, present: set[str]) -> frozenset[str]:
     return frozenset(phase.languages)
 
 
+def reads(phase: Phase, source: str, code: str, codes: frozenset[str]) -> str | None:
+    """The share that a language of a source draws on in a phase, or None when it is not read.
+
+    A share set by hand goes before the temperature group; `codes` are the group's languages.
+    """
+    key = share_key(phase, source)
+    if key is None and in_group(phase, source) and code in codes:
+        key = MULTILINGUAL
+    return key if key is not None and phase.shares[key] > 0 else None
+
+
 def in_group(phase: Phase, source: str) -> bool:
     """Whether a source's languages are weighted by temperature in this phase."""
-    return "multilingual" in phase.shares and source.split("/")[0] in phase.temperature_sources
+    return MULTILINGUAL in phase.shares and source.split("/")[0] in phase.temperature_sources
 
 
 def share_key(phase: Phase, source: str) -> str | None:

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.exclude import exclude, find_groups
-from pipelines.inventory import in_group, phase_codes, share_key
+from pipelines.inventory import MULTILINGUAL, in_group, phase_codes, reads
 from pipelines.weights import apportion, fill, quota, require_room, temperature
 from schemas import exclusions as exclusion_lists
 from schemas import manifest as manifests
@@ -32,8 +32,6 @@ from schemas.seal import Seal
 from schemas.shard import digest_of
 from schemas.store import Store, exists, join
 from schemas.stratum import TRAIN, Stratum, stratum_folder
-
-MULTILINGUAL = "multilingual"
 
 
 @dataclass(frozen=True)
@@ -125,11 +123,9 @@ def _read(phase_name: str, phase: Phase, strata: Sequence[Stratum]) -> list[tupl
     codes = phase_codes(phase_name, phase, present)
     read = []
     for stratum in sorted(strata, key=lambda s: str(s.name)):
-        key = share_key(phase, stratum.name.source)
-        if key is None and in_group(phase, stratum.name.source) and stratum.name.code in codes:
-            key = MULTILINGUAL
-        if key is not None and phase.shares[key] > 0 and stratum.name.tier == TRAIN:
-            read.append((stratum, key))
+        share = reads(phase, stratum.name.source, stratum.name.code, codes)
+        if share is not None and stratum.name.tier == TRAIN:
+            read.append((stratum, share))
     return read
 
 

@@ -21,7 +21,7 @@ from pipelines.decision import SpillRef
 from pipelines.gather import GatherShard, write_drops
 from schemas import shard as shards
 from schemas import stratum as strata
-from schemas.ledger import DROPS, Ledger
+from schemas.ledger import DROPS, Ledger, UnreadableSpan
 from schemas.rows import CONTEXTS, count_rows
 from schemas.seal import Seal
 from schemas.store import join, read_bytes
@@ -60,7 +60,8 @@ def publish(
 
     split = "test" if planned.name.tier == HELDOUT else "train"
     moved_here = planned.name.tier == HELDOUT and any(ref.grouped for ref in refs)
-    read, unreadable = 0, []
+    read = 0
+    unreadable: list[UnreadableSpan] = []
     for ref in refs:
         if ref.split == split and not moved_here:
             spill = spills.load(ref.folder)

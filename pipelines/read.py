@@ -179,7 +179,7 @@ def _parse(line: bytes, number: int) -> tuple[Record, JsonRow | None]:
     return record, row
 
 
-def _decompress(raw: IO[bytes], url: str) -> IO[bytes]:
+def _decompress(raw: IO[bytes], url: str) -> io.BufferedIOBase | IO[bytes]:
     if url.endswith(".zst"):
         return zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
     if url.endswith(".gz"):
@@ -193,7 +193,7 @@ class _LineCounter(io.RawIOBase):
     `offset` is a place in the compressed file up to which everything passed through.
     """
 
-    def __init__(self, source: IO[bytes], raw: IO[bytes]) -> None:
+    def __init__(self, source: io.BufferedIOBase | IO[bytes], raw: IO[bytes]) -> None:
         self._source = source
         self._raw = raw
         self.offset = 0

@@ -21,7 +21,7 @@ from pipelines.fingerprint import fingerprints
 from pipelines.inventory import Origin
 from pipelines.read import READERS, FileRead
 from schemas import seal as seals
-from schemas.digest import content_id
+from schemas.digest import Json, content_id
 from schemas.errors import UserError
 from schemas.progress import Progress, silent
 from schemas.recipe import Recipe, TrainTokenizer
@@ -83,7 +83,7 @@ def train(
     assert settings is not None
     training = [o for o in origins if any(f.split == "train" for f in o.files)]
     digests = fingerprints(store, (f for o in training for f in o.files if f.split == "train"))
-    wanted = {
+    wanted: Json = {
         "step": STEP_VERSION,
         "sentencepiece": sentencepiece.__version__,
         "tokenizers": tokenizers.__version__,

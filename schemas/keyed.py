@@ -49,5 +49,5 @@ def keyed(*parts: int) -> int:
 
 
 def keyed_array(key: int, values: U64) -> U64:
-    """`keyed(..., value)` for each value, key being `keyed(...)` of the parts before; shape kept."""
+    """`keyed(..., value)` for each value; key = `keyed(...)` of the parts before; shape kept."""
     return _mix_array(np.uint64(key) ^ _mix_array(values.astype(np.uint64) + np.uint64(_GOLDEN)))

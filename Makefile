@@ -1,0 +1,55 @@
+# The words of this project: demo test check check-all bench serve clean. `make` alone lists them.
+# Everything installs into .venv; nothing compiles and nothing needs a GPU.
+
+VENV   := .venv
+BIN    := $(VENV)/bin
+STORE  ?= mmbert-demo
+WANTED := 3.11 3.12 3.13
+
+help:
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
+	  || sed -n 's/^\([a-z-]*\):.*## /\1  /p' $(MAKEFILE_LIST)
+
+install: $(VENV)/.installed ## set up .venv (two to four minutes, once)
+
+# torch first and with plain pip, so that a build already on the machine is taken; then the rest.
+$(VENV)/.installed: pyproject.toml infra/constraints.txt
+	@set -e; found=; \
+	for v in $(WANTED); do \
+	  if python$$v -c 'import venv, ensurepip' >/dev/null 2>&1; then found=python$$v; break; fi; \
+	done; \
+	if [ -z "$$found" ] && python3 -c 'import sys, venv, ensurepip; \
+	  sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' >/dev/null 2>&1; then found=python3; fi; \
+	if [ -z "$$found" ]; then \
+	  echo "mmbert needs Python 3.11, 3.12 or 3.13 with venv: apt-get install python3-venv" \
+	       "(Debian 12 and later), brew install python@3.12, or uv python install 3.12" >&2; exit 2; fi; \
+	echo "installing into $(VENV) with $$found (two to four minutes, once)"; \
+	[ -x $(BIN)/python ] || $$found -m venv $(VENV); \
+	$(BIN)/python -m pip install -q --disable-pip-version-check 'torch==2.13.0'; \
+	$(BIN)/python -m pip install -q --disable-pip-version-check uv; \
+	$(BIN)/uv pip install -q --python $(BIN)/python -c infra/constraints.txt -e '.[dev]' \
+	  || $(BIN)/python -m pip install -q -c infra/constraints.txt -e '.[dev]'; \
+	touch $@
+
+demo: install ## the tiny cascade, from raw text to an encoder, under 8 minutes on 2 cores
+	@$(BIN)/mmbert demo --store $(STORE)
+
+test: install ## promises and unit tests, under 10 minutes on 2 cores
+	@$(BIN)/python -m pytest -n 2 -m 'not slow'
+
+check: install ## lint, format, types
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+check-all: check ## check, and every test, the slow ones too
+	@$(BIN)/python -m pytest -n 2
+
+bench: install ## speed and memory, as ratios side by side in one run
+	@$(BIN)/python -m tests.benchmarks
+
+serve: install ## reopen the demo's runs in the UI
+	@$(BIN)/mmbert serve --store $(STORE)
+
+clean: ## remove the environment and the demo's store
+	rm -rf $(VENV) $(STORE)
+
+.PHONY: help install demo test check check-all bench serve clean
