@@ -19,13 +19,13 @@ from flows.outcome import Outcome
 from schemas.ledger import total
 
 
-@flow("run")
+@flow("run", "run {job.recipe}")
 def run(job: Job) -> Outcome:
     """Raw text to a trained model."""
     return train(job, data(job))
 
 
-@flow("data")
+@flow("data", "data {job.recipe}")
 def data(job: Job) -> Outcome:
     """Raw text to shards, a manifest for each phase and the description of the run."""
     recipe, store = job.load(), job.at()
@@ -44,7 +44,7 @@ def data(job: Job) -> Outcome:
     return Outcome(run_url=run_url, manifests=manifests, ledger=ledger)
 
 
-@flow("train")
+@flow("train", "train {job.recipe}")
 def train(job: Job, built: Outcome | None = None) -> Outcome:
     """Train a run's phases one after the other, on data that is built first where it is not."""
     built = built or data(job)

@@ -209,7 +209,8 @@ def _job(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The console script; returns the exit code."""
-    signal.signal(signal.SIGTERM, _stop)
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(sign, _stop)
     logging.getLogger().addHandler(logging.NullHandler())  # libraries do not talk to the user
     try:
         app(arguments)

@@ -1,7 +1,7 @@
 """Flows and tasks that are Prefect's when a server is there, and plain calls when it is not.
 
-    @flow("data")               without a server: a function that is called
-    def data(job: Job): ...     after `use_prefect()`: a Prefect flow of that name, on that server
+    @flow("data", "data {job.recipe}")    without a server: a function that is called
+    def data(job: Job): ...               after `use_prefect()`: a Prefect flow on that server
 
 So one chain serves both, and `--no-server` never imports Prefect. Prefect's own result cache stays
 off: everything a task makes is kept in the store under the id of its content, which is what makes
@@ -38,7 +38,9 @@ def on_prefect() -> bool:
     return _prefect
 
 
-def flow(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def flow(name: str, run_name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """`run_name` may hold the function's parameters, as in "run {job.recipe}"."""
+
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         @wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -46,15 +48,16 @@ def flow(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
                 return function(*args, **kwargs)
             import prefect
 
-            return prefect.flow(name=name, persist_result=False)(function)(*args, **kwargs)
+            whole = prefect.flow(name=name, flow_run_name=run_name, persist_result=False)
+            return whole(function)(*args, **kwargs)
 
         return call
 
     return decorate
 
 
-def task(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """`name` may hold the function's parameters, as in "manifest of {phase}"."""
+def task(run_name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """`run_name` may hold the function's parameters, as in "manifest of {phase}"."""
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         @wraps(function)
@@ -66,7 +69,7 @@ def task(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
             step = prefect.task(
                 name=function.__name__,
-                task_run_name=name,
+                task_run_name=run_name,
                 cache_policy=NO_CACHE,
                 persist_result=False,
             )
@@ -75,16 +78,6 @@ def task(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
         return call
 
     return decorate
-
-
-def run_link() -> str | None:
-    """Where the UI shows the flow that is running."""
-    if not _prefect:
-        return None
-    from prefect.runtime import flow_run
-
-    base = os.environ["PREFECT_API_URL"].removesuffix("/api")
-    return f"{base}/runs/flow-run/{flow_run.id}" if flow_run.id else None
 
 
 def note(text: str) -> None:

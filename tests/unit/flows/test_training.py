@@ -1,0 +1,103 @@
+"""Training is a child that is watched, whose last words are kept, and that never outlives us."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from flows import training
+from flows.job import Profile
+from flows.scores import Event, PhaseEvent
+from flows.training import LogTail, TrainingError, end, last_words
+from schemas.errors import UserError
+
+TORCHRUN = """\
+some library talks
+mmbert: store/x: made with tokenizer a, but tokenizer b is expected; rebuild it
+E1121 10:00:00.000000 7 torch/distributed/elastic/multiprocessing/api.py:874] failed (exitcode: 2)
+Traceback (most recent call last):
+torch.distributed.elastic.multiprocessing.errors.ChildFailedError:
+============================================================
+"""
+
+
+def started(phase: str) -> str:
+    return json.dumps({"kind": "phase", "event": "start", "phase": phase, "step": 0}) + "\n"
+
+
+def replace_trainer(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    command = [sys.executable, "-c", script]
+    monkeypatch.setattr(training, "command", lambda run_json, nproc: [*command, str(run_json)])
+
+
+def test_events_arrive_and_a_good_end_is_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = f"import pathlib; pathlib.Path({str(tmp_path / 'log.jsonl')!r}).write_text("
+    replace_trainer(monkeypatch, f"{script}{started('pretrain')!r})")
+    seen: list[Event] = []
+    training.train(tmp_path / "run.json", Profile(), seen.append)
+    assert seen == [PhaseEvent(phase="pretrain", step=0, event="start")]
+
+
+@pytest.mark.parametrize(("status", "kind"), [(1, TrainingError), (2, UserError)])
+def test_a_bad_end_raises_the_last_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, kind: type[Exception]
+) -> None:
+    told = "step 3: the loss is not finite"
+    replace_trainer(monkeypatch, f"print('noise'); print({told!r}); raise SystemExit({status})")
+    with pytest.raises(kind, match=f"^{told}$"):
+        training.train(tmp_path / "run.json", Profile(), lambda event: None)
+
+
+def test_torchruns_own_report_is_not_the_sentence() -> None:
+    sentence, status = last_words(TORCHRUN)
+    assert sentence.startswith("store/x: made with tokenizer a")
+    assert status == 2
+
+
+def test_a_tail_gives_each_line_once_and_follows_a_rewritten_log(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    tail = LogTail(log)
+    assert tail.new_events() == []
+    log.write_text(started("a") + started("b")[:10])
+    assert [event.phase for event in tail.new_events()] == ["a"]
+    log.write_text(started("a") + started("b"))
+    assert [event.phase for event in tail.new_events()] == ["b"]
+    rewritten = tmp_path / "other"
+    rewritten.write_text(started("c"))
+    os.replace(rewritten, log)
+    assert [event.phase for event in tail.new_events()] == ["c"]
+
+
+def test_grandchildren_in_their_own_session_are_ended_too(tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    script = (
+        "import pathlib, subprocess, sys, time\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'],"
+        " start_new_session=True)\n"
+        f"pathlib.Path({str(pid_file)!r}).write_text(str(child.pid) + ' ')\n"
+        "time.sleep(60)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script], start_new_session=True)
+    while not (pid_file.exists() and pid_file.read_text().endswith(" ")):
+        time.sleep(0.02)
+    end(parent)
+    assert parent.returncode is not None
+    assert not running(int(pid_file.read_text()))
+
+
+def running(pid: int) -> bool:
+    """Whether a process is there and no zombie that waits for its new parent."""
+    for _ in range(100):
+        listed = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True)
+        if not listed.stdout.strip() or listed.stdout.startswith(b"Z"):
+            return False
+        time.sleep(0.02)
+    return True
