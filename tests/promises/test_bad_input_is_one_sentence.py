@@ -1,0 +1,95 @@
+"""Bad input ends with exit code 2 and one sentence: what, where, and what mends it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from flows.cli import main
+from pipelines.sample import write_sample
+
+Refuse = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """English, Russian and Icelandic, 0.4 MB."""
+    folder = tmp_path_factory.mktemp("corpus") / "sample"
+    write_sample(folder, languages=3, megabytes=0.4)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("store")
+
+
+@pytest.fixture
+def refuse(corpus: Path, store: Path, capfd: pytest.CaptureFixture[str]) -> Refuse:
+    """Run a command on the corpus; the sentence that it is refused with."""
+
+    def run(*command: str, **changes: str) -> str:
+        settings = {f"sources.{name}.path": str(corpus / name) for name in SOURCES}
+        settings |= {"tokenizer.train.vocab_size": "1000"} | changes
+        sets = [f"--set={key}={value}" for key, value in settings.items()]
+        assert main([*command, "--store", str(store), *sets]) == 2
+        told = [line for line in capfd.readouterr().err.splitlines() if line.strip()]
+        assert len(told) == 1, told
+        assert told[0].startswith("mmbert: ")
+        return told[0].removeprefix("mmbert: ")
+
+    return run
+
+
+SOURCES = ("fineweb2", "dclm", "dolmino")
+DATA = ("data", "tiny", "--no-server")
+
+
+@pytest.mark.parametrize("command", [DATA, ("plan", "tiny"), ("train", "tiny", "--no-server")])
+def test_a_missing_source_path(refuse: Refuse, tmp_path: Path, command: tuple[str, ...]) -> None:
+    missing = str(tmp_path / "nowhere")
+    told = refuse(*command, **{"sources.dclm.path": missing})
+    assert told.startswith(f"sources.dclm.path: {missing} does not exist")
+    assert "--set sources.dclm.path=DIR" in told
+
+
+def test_an_unknown_recipe_key(refuse: Refuse, tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text('extends = "tiny"\nname = "mine"\n\n[phases.pretrain]\ntua = 0.5\n')
+    told = refuse("data", str(recipe), "--no-server")
+    assert told.endswith(
+        "mine.toml line 5: phases.pretrain.tua is no key of a recipe; did you mean tau?"
+    )
+    assert "did you mean tau?" in refuse(*DATA, **{"phases.pretrain.tua": "0.5"})
+
+
+def test_a_named_language_that_no_source_has(refuse: Refuse) -> None:
+    told = refuse(*DATA, **{"phases.pretrain.languages": '["rus", "fao"]'})
+    assert told.startswith("phases.pretrain.languages: ")
+    assert "'fao'" in told
+
+
+def test_an_unknown_language_set(refuse: Refuse) -> None:
+    told = refuse(*DATA, **{"phases.pretrain.languages": "pretrain-61"})
+    assert "did you mean 'pretrain-60'?" in told
+
+
+def test_an_empty_corpus(refuse: Refuse, tmp_path: Path) -> None:
+    told = refuse(*DATA, **{"sources.fineweb2.path": str(tmp_path)})
+    assert told.startswith(f"sources.fineweb2: {tmp_path} holds no text in the fineweb2 layout")
+
+
+def test_a_phase_that_the_recipe_does_not_have(refuse: Refuse) -> None:
+    assert "pretrain, decay-all" in refuse(*DATA, "--phase", "decay")
+
+
+def test_a_profile_that_is_not_there(refuse: Refuse) -> None:
+    assert refuse(*DATA, "--on", "moon").startswith("--on moon: no such profile")
+
+
+def test_a_budget_that_cannot_be_met(refuse: Refuse) -> None:
+    told = refuse(*DATA, **{"phases.pretrain.pool_tokens": "100_000_000"})
+    assert told.startswith("phases.pretrain.pool_tokens asks for 100,000,000 tokens")
+    assert "lower pool_tokens, raise max_epochs or add sources" in told
