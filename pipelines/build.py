@@ -185,7 +185,6 @@ def build(
         for done, (_, planned, group, shards) in enumerate(items):
             progress("strata", done, len(items))
             built.append(publish(planned, group, shards, sealed))
-            store.remove(planned.scratch)
         progress("strata", len(items), len(items))
     store.remove(scratch)
     return (*plan.reused, *built)

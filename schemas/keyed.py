@@ -1,7 +1,8 @@
 """Keyed 64-bit hashing: the only source of "randomness" in the order, the packs and the masks.
 
     mix(x)            = the finaliser of splitmix64 (Steele, Lea & Flood 2014), on uint64 or arrays
-    keyed(k, a, b)    = mix(mix(mix(k + G) ^ mix(a + G)) ^ mix(b + G)),  G = 0x9E3779B97F4A7C15
+    keyed(a, b, ...)  = h over all parts, h = G at first, then h = mix(h ^ mix(part + G));
+                        G = 0x9E3779B97F4A7C15
     key64("text")     = the first 8 bytes of blake2b("text"), little-endian
 
 Everything is a pure function of integers, so any process on any machine computes the same order.
@@ -42,8 +43,8 @@ def _mix_array(x: U64) -> U64:
 
 def keyed(*parts: int) -> int:
     """One 64-bit hash of a sequence of integers (each taken modulo 2**64)."""
-    h = _mix((parts[0] + _GOLDEN) & _MASK)
-    for part in parts[1:]:
+    h = _GOLDEN
+    for part in parts:
         h = _mix(h ^ _mix((part + _GOLDEN) & _MASK))
     return h
 

@@ -1,4 +1,4 @@
-"""The sample corpus is what it says: real formats, every phase, known noise, equal bytes each time."""
+"""The sample is what it says: real formats, every phase, known noise, equal bytes each time."""
 
 import csv
 import gzip
