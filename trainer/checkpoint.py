@@ -41,7 +41,7 @@ class Point(Frozen):
     window: int
     pack: int
     tokens: int  # trained in this phase
-    clock_tokens: int
+    clock_tokens: float
     end: bool  # of the phase
 
     @property

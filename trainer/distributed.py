@@ -96,3 +96,11 @@ def leave() -> None:
 def no_sync(model: nn.Module) -> AbstractContextManager[None]:
     """Backward inside adds to this rank's gradients and sends nothing."""
     return model.no_sync() if isinstance(model, DistributedDataParallel) else nullcontext()
+
+
+def tells_of_a_dead_rank(error: RuntimeError) -> bool:
+    """Whether an error is the communicator's: a connection that closed, or a time that ran out."""
+    if isinstance(error, dist.DistError):
+        return True
+    words = ("gloo", "Connection closed", "Connection reset", "NCCL", "Timed out")
+    return any(word in str(error) for word in words)

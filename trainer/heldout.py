@@ -12,28 +12,26 @@ In: the `Heldout` file of a run. Out: `Score`, from sums that any number of rank
 
 from __future__ import annotations
 
-import json
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
+import torch
+from torch import Tensor
 
-from schemas import run as runs
-from schemas import seal, shard
 from schemas.digest import Json
-from schemas.keyed import key64, keyed, keyed_array
 from schemas.language import entry_phase, split_subset
-from schemas.rows import count_rows, cut
-from schemas.store import Store, join
+from trainer.distributed import Ranks
+from trainer.heldout_text import HeldoutRow, HeldoutText
+from trainer.micro_batch import of_rows
+from trainer.model import ModernBert
 
 MIN_DOCUMENTS = 5
 MIN_TARGETS = 2_000
-
-U32 = NDArray[np.uint32]
-I64 = NDArray[np.int64]
+MOST = 8  # scores a phase
+MAX_SHARE = 0.1  # of a phase's cost, if that allows more than one
+ROWS = 8  # full rows a pack
 
 
 @dataclass(frozen=True)
@@ -112,86 +110,53 @@ def score(sums: Mapping[str, Sums]) -> Score:
     return Score(dict(languages), dict(scripts), dict(phases))
 
 
-@dataclass(frozen=True)
-class HeldoutRow:
-    """A piece of a held-out document; ids [t] with BOS and EOS, `key` draws its mask."""
+def evaluate(
+    model: ModernBert, theta: float, text: HeldoutText, token_bytes: Tensor, ranks: Ranks
+) -> Score:
+    """Score the model on the whole held-out text, shared out over the ranks by document.
 
-    language: str  # lang_Script
-    document: int  # number of the document in the whole held-out text
-    opens: bool  # the first row of its document
-    ids: U32
-    key: int
-
-
-class HeldoutText:
-    """The text of a `Heldout` file, read from its shards as it is scored."""
-
-    def __init__(self, store: Store, held_out: runs.Heldout, sealed: seal.Seal) -> None:
-        """Raises UserError when the text was tokenised with another tokenizer."""
-        seal.require_same(held_out.tokenizer, sealed.digest, "the held-out text")
-        self.held_out = held_out
-        self._store = store
-        self._special = sealed.special
-        self.languages = sorted({stratum.language for stratum in held_out.strata})
-
-    def num_tokens(self) -> int:
-        """Tokens of one evaluation, BOS and EOS counted."""
-        context = self.held_out.context
-        shards = self._shards()
-        return sum(count_rows(s.lengths[:take], context).tokens for _, s, _, take in shards)
-
-    def rows(self, rank: int, world: int) -> Iterator[HeldoutRow]:
-        """The rows of every `world`-th document, from document `rank` on."""
-        bos, eos = np.uint32(self._special.bos), np.uint32(self._special.eos)
-        before = 0
-        for language, opened, name, take in self._shards():
-            base = keyed(key64("heldout"), int(shard.digest_of(name), 16))
-            keys = keyed_array(base, np.arange(take, dtype=np.uint64))
-            document, start, length = cut(opened.lengths[:take], self.held_out.context, keys)
-            mine = np.flatnonzero((document + before) % world == rank)
-            for i in mine.tolist():
-                d = int(document[i])
-                body = opened.document(d)[start[i] : start[i] + length[i]]
-                ids = np.concatenate([[bos], body, [eos]])
-                opens = i == 0 or int(document[i - 1]) != d
-                key = keyed(int(keys[d]), int(start[i]))
-                yield HeldoutRow(language, before + d, opens, ids, key)
-            before += take
-
-    def _shards(self) -> Iterator[tuple[str, shard.Shard, str, int]]:
-        """(language, shard, file name, documents to take) until each stratum has its number."""
-        for stratum in self.held_out.strata:
-            left = stratum.documents
-            for name in stratum.shards:
-                if left <= 0:
-                    break
-                opened = shard.open_shard(join(self._store.resolve(stratum.folder), name))
-                seal.require_same(opened.meta.tokenizer, self.held_out.tokenizer, opened.url)
-                take = min(left, opened.table.num_rows)
-                left -= take
-                yield stratum.language, opened, name, take
-
-
-def token_bytes(tokenizer_json: bytes, sealed: seal.Seal) -> I64:
-    """UTF-8 bytes that each token id stands for, [vocabulary]; 0 for special tokens.
-
-    U+2581 stands for a space, `<0xNN>` for one byte; in a byte-level vocabulary (as GPT-2's) each
-    character of a piece stands for one byte.
+    token_bytes [V] int64. Runs in the precision of the autocast around it.
     """
-    content = json.loads(tokenizer_json)
-    vocabulary = content["model"]["vocab"]
-    if isinstance(vocabulary, list):  # Unigram: [piece, score] in the order of ids
-        vocabulary = {piece: i for i, (piece, _) in enumerate(vocabulary)}
-    byte_level = '"ByteLevel"' in json.dumps([content.get("pre_tokenizer"), content.get("decoder")])
-    sizes = np.zeros(sealed.vocab_size, np.int64)
-    for piece, i in vocabulary.items():
-        if byte_level:
-            sizes[i] = len(piece)
-        elif len(piece) == 6 and piece.startswith("<0x") and piece.endswith(">"):
-            sizes[i] = 1
-        else:
-            sizes[i] = len(piece.replace("▁", " ").encode())
-    for token in content.get("added_tokens") or []:
-        sizes[token["id"]] = 0 if token["special"] else len(token["content"].encode())
-    sizes[list(sealed.special.ids())] = 0
-    return sizes
+    languages = {language: i for i, language in enumerate(text.languages)}
+    # Columns as in Sums. Float64: the order in which ranks and packs are added must not show.
+    sums = torch.zeros(len(languages), 4, dtype=torch.float64)
+    for rows in _packs(text.rows(ranks.rank, ranks.world), ROWS * text.held_out.context):
+        batch = of_rows([row.masked for row in rows], text.held_out.context, ranks.device)
+        nats = model.nll(*batch, theta).cpu().double()
+        targets = torch.tensor([row.masked.targets.size for row in rows])
+        language = torch.tensor([languages[row.language] for row in rows])
+        of_target = language.repeat_interleave(targets)
+        sums[:, 0].index_add_(0, of_target, nats)
+        sums[:, 1].index_add_(0, of_target, token_bytes[batch.target_ids_M.cpu()].double())
+        sums[:, 2].index_add_(0, language, targets.double())
+        opens = torch.tensor([row.opens for row in rows])
+        sums[:, 3].index_add_(0, language, opens.double())
+    total = ranks.sum(sums).tolist()
+    return score({language: Sums(*total[i]) for language, i in languages.items()})
+
+
+def num_evaluations(budget_tokens: int, heldout_tokens: int) -> int:
+    """How often a phase is scored after its start, at equal distances of its clock.
+
+    A score costs the forward third of a step on its tokens; MAX_SHARE bounds what all cost.
+    """
+    affordable = MAX_SHARE * 3 * budget_tokens / max(heldout_tokens, 1)
+    return max(1, min(MOST, int(affordable)))
+
+
+def is_due(num: int, before: float, after: float) -> bool:
+    """Whether a step that took the clock from one share of the budget to another passed a score."""
+    return math.floor(num * after) > math.floor(num * before)
+
+
+def _packs(rows: Iterable[HeldoutRow], most_tokens: int) -> Iterator[list[HeldoutRow]]:
+    pack: list[HeldoutRow] = []
+    size = 0
+    for row in rows:
+        if pack and size + row.masked.ids.size > most_tokens:
+            yield pack
+            pack, size = [], 0
+        pack.append(row)
+        size += row.masked.ids.size
+    if pack:
+        yield pack

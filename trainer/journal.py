@@ -61,6 +61,7 @@ class Journal:
     """One line a window: what was planned, before its first step."""
 
     def __init__(self, folder: Path, write: bool) -> None:
+        self._write = write
         self.lines = Lines(folder / "journal.jsonl", write)
 
     def rewind(self, phase: str, step: int) -> None:
@@ -73,6 +74,8 @@ class Journal:
 
         Raises TrainingFailure when the plan differs from the one that was begun.
         """
+        if not self._write:
+            return
         for line in reversed(self.lines.read()):
             if line["phase"] == phase and line["window"] == window:
                 if line["plan_digest"] != plan_digest:

@@ -6,7 +6,8 @@ import math
 import pytest
 
 from schemas.seal import SpecialIds, seal
-from trainer.heldout import Sums, score, token_bytes
+from trainer.heldout import Sums, score
+from trainer.heldout_text import token_bytes
 
 ENOUGH = dict(targets=2000.0, documents=5.0)
 

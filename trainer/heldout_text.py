@@ -1,0 +1,108 @@
+"""The held-out text: rows of documents that no phase trains on, and the bytes of their tokens.
+
+In: the `Heldout` file of a run and the shards that it names. Out: rows, cut as in training, and
+masked. The mask is keyed by shard, document and place alone, so it is the same for every phase,
+model, seed and number of ranks.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas import seal, shard
+from schemas.keyed import key64, keyed, keyed_array
+from schemas.rows import I64, count_rows, cut
+from schemas.run import Heldout
+from schemas.store import Store, join
+from trainer.mask import Masked, mask
+
+
+@dataclass(frozen=True)
+class HeldoutRow:
+    """A piece of a held-out document, masked."""
+
+    language: str  # lang_Script
+    opens: bool  # the first row of its document
+    masked: Masked
+
+
+class HeldoutText:
+    """The text of a `Heldout` file, read from its shards as it is scored."""
+
+    def __init__(self, store: Store, held_out: Heldout, sealed: seal.Seal) -> None:
+        """Raises UserError when the text was tokenised with another tokenizer."""
+        seal.require_same(held_out.tokenizer, sealed.digest, "the held-out text")
+        self.held_out = held_out
+        self._store = store
+        self._sealed = sealed
+        self.languages = sorted({stratum.language for stratum in held_out.strata})
+
+    def num_tokens(self) -> int:
+        """Tokens of one evaluation, BOS and EOS counted."""
+        context = self.held_out.context
+        shards = self._shards()
+        return sum(count_rows(s.lengths[:take], context).tokens for _, s, _, take in shards)
+
+    def rows(self, rank: int, world: int) -> Iterator[HeldoutRow]:
+        """The rows of every `world`-th document, from document `rank` on."""
+        before = 0
+        for language, opened, name, take in self._shards():
+            base = keyed(key64("heldout"), int(shard.digest_of(name), 16))
+            keys = keyed_array(base, np.arange(take, dtype=np.uint64))
+            document, start, length = cut(opened.lengths[:take], self.held_out.context, keys)
+            mine = np.flatnonzero((document + before) % world == rank)
+            for i in mine.tolist():
+                d = int(document[i])
+                opens = i == 0 or int(document[i - 1]) != d
+                body = opened.document(d)[start[i] : start[i] + length[i]]
+                masked = self._mask(body, keyed(int(keys[d]), int(start[i])))
+                yield HeldoutRow(language, opens, masked)
+            before += take
+
+    def _mask(self, body: NDArray[np.uint32], key: int) -> Masked:
+        special, rate = self._sealed.special, self.held_out.mask_rate
+        ids = np.concatenate([[special.bos], body, [special.eos]])
+        return mask(ids, body.size, rate, key, self._sealed.vocab_size, special)
+
+    def _shards(self) -> Iterator[tuple[str, shard.Shard, str, int]]:
+        """(language, shard, file name, documents to take) until each stratum has its number."""
+        for stratum in self.held_out.strata:
+            left = stratum.documents
+            for name in stratum.shards:
+                if left <= 0:
+                    break
+                opened = shard.open_shard(join(self._store.resolve(stratum.folder), name))
+                seal.require_same(opened.meta.tokenizer, self.held_out.tokenizer, opened.url)
+                take = min(left, opened.table.num_rows)
+                left -= take
+                yield stratum.language, opened, name, take
+
+
+def token_bytes(tokenizer_json: bytes, sealed: seal.Seal) -> I64:
+    """UTF-8 bytes that each token id stands for, [vocabulary]; 0 for special tokens.
+
+    U+2581 stands for a space, `<0xNN>` for one byte; in a byte-level vocabulary (as GPT-2's) each
+    character of a piece stands for one byte.
+    """
+    content = json.loads(tokenizer_json)
+    vocabulary = content["model"]["vocab"]
+    if isinstance(vocabulary, list):  # Unigram: [piece, score] in the order of ids
+        vocabulary = {piece: i for i, (piece, _) in enumerate(vocabulary)}
+    byte_level = '"ByteLevel"' in json.dumps([content.get("pre_tokenizer"), content.get("decoder")])
+    sizes = np.zeros(sealed.vocab_size, np.int64)
+    for piece, i in vocabulary.items():
+        if byte_level:
+            sizes[i] = len(piece)
+        elif len(piece) == 6 and piece.startswith("<0x") and piece.endswith(">"):
+            sizes[i] = 1
+        else:
+            sizes[i] = len(piece.replace("▁", " ").encode())
+    for token in content.get("added_tokens") or []:
+        sizes[token["id"]] = 0 if token["special"] else len(token["content"].encode())
+    sizes[list(sealed.special.ids())] = 0
+    return sizes

@@ -1,0 +1,175 @@
+"""Training: from manifests to weights, phase by phase.
+
+    for each phase of the run:
+        load where it starts from: its own last checkpoint, else the end of the phase before it;
+        then set the phase's hyper-parameters (moments and the optimiser's step go on)
+        for each global batch of B packs and N targets:
+            rank r of W takes every W-th pack; each pack is a micro-batch with
+                loss = W x sum(cross-entropy) / N
+            whose gradients DDP averages over the ranks: the mean over all N targets, exactly, at
+            any W, with no all-reduce but that of the gradients
+            one step of StableAdamW at the learning rate of the clock
+        a checkpoint, and the model as a `transformers` directory
+
+B, the learning rate and the held-out scores follow the clock of the data, and the dropout of a
+pack is keyed by its place: the state is (window, pack), and resuming is exact (I3). What a step
+says (loss, norm, wishes to stop or save) is read one step late, so that no device ever waits.
+
+Run as `python -m trainer RUN.json`, or on N ranks as `torchrun --nproc-per-node N -m trainer
+RUN.json`. All that it writes lies beside run.json.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, nullcontext
+
+import torch
+from torch import Tensor
+
+from schemas.keyed import key64, keyed
+from schemas.run import RunPhase
+from trainer import checkpoint, micro_batch
+from trainer.checkpoint import Point
+from trainer.distributed import no_sync
+from trainer.failure import defuse
+from trainer.heldout import is_due, num_evaluations
+from trainer.learner import Learner, begin, export, score
+from trainer.optimiser import set_lr
+from trainer.phase import Batch, Phase, State
+from trainer.schedule import batch_packs, learning_rate
+from trainer.session import Session
+from trainer.step_log import StepLog
+
+DROPOUT = key64("dropout")
+
+
+def train(session: Session, phases: tuple[RunPhase, ...]) -> str:
+    """Train what is not finished of `phases`, in order; returns where the run stands, in words."""
+    for phase in phases:
+        if not session.model_folder(phase.name).exists():
+            point = train_phase(session, phase)
+            if not point.end:
+                return f"stopped at {point.name}, run the same command to go on"
+    return f"finished {', '.join(phase.name for phase in phases)}: {session.folder / 'models'}"
+
+
+def train_phase(session: Session, phase: RunPhase) -> Point:
+    """Train a phase from where it stands to its end, or until a signal; returns where it stands."""
+    data = Phase(session.store.resolve(phase.manifest), session.store)
+    budget = data.manifest.budget_tokens
+    learner, point = begin(session, phase)
+    steps = StepLog(session.log, budget, data.manifest.packing.pack_tokens, point.clock_tokens)
+    num_scores = num_evaluations(budget, session.text.num_tokens())
+    planned = -1  # the last window whose plan the ranks have compared
+
+    with closing(batches(session, phase, data, point)) as upcoming:
+        for batch in upcoming:
+            planned = compare_plans(session, data, batch, point, planned)
+            lr = rate_at(phase, batch.clock_tokens, budget)
+            set_lr(learner.optimiser, lr)
+            figures = train_step(session, phase, data, learner, batch)
+            point = advance(point, batch, data)
+            wish = steps.put(point, batch, lr, figures)
+            if is_due(num_scores, batch.clock_tokens / budget, point.clock_tokens / budget):
+                steps.flush()
+                score(session, learner, point)
+                steps.pause()
+            if wish.stop or wish.save:
+                steps.flush()
+                save(session, learner, point)
+                steps.pause()
+            if wish.stop and not point.end:
+                return point
+    steps.flush()
+    save(session, learner, point)
+    export(session, learner, point)
+    return point
+
+
+def batches(session: Session, phase: RunPhase, data: Phase, point: Point) -> Iterator[Batch]:
+    """This rank's parts of the global batches from a point on."""
+    settings = phase.settings
+    least = settings.min_batch_packs or settings.batch_packs
+    return data.batches(
+        session.ranks.rank,
+        session.ranks.world,
+        State(point.window, point.pack),
+        lambda t: batch_packs(t, settings.batch_warmup_tokens, least, settings.batch_packs),
+    )
+
+
+def rate_at(phase: RunPhase, clock_tokens: float, budget_tokens: int) -> float:
+    s = phase.settings
+    return learning_rate(
+        clock_tokens,
+        budget_tokens,
+        s.learning_rate,
+        s.warmup_tokens,
+        s.schedule,
+        s.decay_tokens,
+        s.floor,
+    )
+
+
+def compare_plans(session: Session, data: Phase, batch: Batch, point: Point, known: int) -> int:
+    """Let the ranks compare their plans of the windows that a batch is the first to touch.
+
+    `known` is the last window they have compared; returns what it is now.
+    """
+    last = batch.after.window if batch.after.pack else batch.after.window - 1
+    for window in range(max(known + 1, batch.first.window), last + 1):
+        plan = data.plan(window)
+        digest, tokens = plan.digest(), int(plan.pack_lengths.sum())
+        session.ranks.require_equal(digest, f"the plan of window {window} of phase {point.phase}")
+        session.journal.open_window(
+            point.phase, window, point.step + 1, plan.num_packs, tokens, digest
+        )
+    return last
+
+
+def train_step(
+    session: Session, phase: RunPhase, data: Phase, learner: Learner, batch: Batch
+) -> Tensor:
+    """One optimiser step on a global batch; returns its figures, float64 [4], as StepLog reads."""
+    ranks = session.ranks
+    nats = torch.zeros((), dtype=torch.float64, device=ranks.device)
+    for i, pack in enumerate(batch.packs):
+        if pack is None:
+            inputs = micro_batch.empty(data.special, data.manifest.context, ranks.device)
+            key = None
+        else:
+            masked = data.mask(pack)
+            inputs = micro_batch.of_pack(pack, masked, data.manifest.context, ranks.device)
+            key = keyed(session.run.seed, DROPOUT, data.key, pack.window, pack.index)
+        last = i == len(batch.packs) - 1
+        with nullcontext() if last else no_sync(learner.parallel):
+            with session.autocast():
+                loss = learner.parallel(*inputs, phase.settings.rope_theta, key)
+            (loss * (ranks.world / batch.num_targets)).backward()
+        nats += loss.detach()
+    norm = defuse(learner.model)
+    learner.optimiser.step()
+    learner.optimiser.zero_grad()
+    summed = ranks.sum(torch.cat([nats[None], session.wishes.tensor()]))
+    return torch.cat([summed, norm[None].double()])
+
+
+def advance(point: Point, batch: Batch, data: Phase) -> Point:
+    """Where the run stands after a step."""
+    return point.model_copy(
+        update={
+            "step": point.step + 1,
+            "window": batch.after.window,
+            "pack": batch.after.pack,
+            "tokens": point.tokens + batch.tokens,
+            "clock_tokens": data.clock(batch.after),
+            "end": batch.after.window == data.windows,
+        }
+    )
+
+
+def save(session: Session, learner: Learner, point: Point) -> None:
+    ranks, model, optimiser = session.ranks, learner.model, learner.optimiser
+    checkpoint.save(session.checkpoints, ranks, model, optimiser, point)
+    session.wishes.saved()
