@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.inventory import InputFile
-from pipelines.read import FileRead, read_dclm, read_dolmino, read_fineweb2
+from pipelines.read import READERS, FileRead, read_dclm, read_dolmino, read_fineweb2
 from schemas.ledger import Ledger, LedgerError, total
 from schemas.stratum import stratum_folder
 from tests import corpora
@@ -111,9 +111,7 @@ def test_the_ledger_of_a_build_over_noise_closes(tmp_path: Path) -> None:
         "too_short": 1,
     }
     # Made-up Latin words under a Cyrillic label.
-    assert built.stratum("rus_Cyrl/all".join(["fineweb2/", ""])).ledger.dropped == {
-        "wrong_script": 18
-    }
+    assert built.stratum("fineweb2/rus_Cyrl/all").ledger.dropped == {"wrong_script": 18}
     stratum = built.stratum("dclm/eng_Latn/all")
     folder = Path(stratum_folder(built.store, stratum.name, stratum.id))
     drops = pq.read_table(folder / "dropped.parquet").to_pylist()
@@ -143,7 +141,7 @@ def test_a_reader_that_loses_a_record_is_caught(
             if record.number != 3:
                 yield record
 
-    monkeypatch.setitem(__import__("pipelines.read").read.READERS, "fineweb2", lossy)
+    monkeypatch.setitem(READERS, "fineweb2", lossy)
     with pytest.raises(LedgerError, match="fineweb2/fao_Latn/all does not close"):
         build_store(corpora.recipe(root), tmp_path / "store")
     assert not list((tmp_path / "store").rglob("fao_Latn/all/*/stratum.json"))
