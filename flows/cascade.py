@@ -47,7 +47,7 @@ def data(job: Job) -> Outcome:
 @flow("train", "train {job.recipe}")
 def train(job: Job, built: Outcome | None = None) -> Outcome:
     """Train a run's phases one after the other, on data that is built first where it is not."""
-    built = built or data(job)
-    log = stages.train(built.run_url, job.profile, job.fresh)
+    built = built or data(job.whole())
+    log = stages.train(built.run_url, job.phase, job.profile, job.fresh)
     artifacts.show_scores(log)
     return built.trained(log)

@@ -44,9 +44,7 @@ On = Annotated[str, typer.Option("--on", metavar="PROFILE", help="Where things r
 NoServer = Annotated[bool, typer.Option("--no-server", help="Do without Prefect.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Train from the start.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-Phase = Annotated[
-    list[str] | None, typer.Option("--phase", help="Only this phase, and those before.")
-]
+Phase = Annotated[str | None, typer.Option("--phase", help="Only this phase.")]
 NumProcesses = Annotated[
     int | None, typer.Option("--nproc", min=1, help="Training processes, one for each device.")
 ]
@@ -188,7 +186,7 @@ def _job(
     on: str,
     store: str,
     overrides: list[str] | None,
-    phases: list[str] | None = None,
+    phase: str | None = None,
     fresh: bool = False,
     nproc: int | None = None,
 ):
@@ -201,7 +199,7 @@ def _job(
         recipe=recipe,
         overrides=tuple(overrides or ()),
         store=store,
-        phases=tuple(phases or ()),
+        phase=phase,
         fresh=fresh,
         profile=profile,
     )

@@ -41,7 +41,7 @@ class Job(Frozen):
     recipe: str = Field("tiny", description="a packaged name, a path or a URL")
     overrides: tuple[str, ...] = Field((), description="laid over the recipe: key=value")
     store: str = Field("mmbert-store", description="a folder or any fsspec URL")
-    phases: tuple[str, ...] = Field((), description="only these; empty: all of the recipe's")
+    phase: str | None = Field(None, description="only this one of the recipe's phases")
     fresh: bool = Field(False, description="train from the start; an earlier run is set aside")
     profile: Profile = Profile()
 
@@ -52,19 +52,19 @@ class Job(Frozen):
         return load_recipe(self.recipe, self.overrides, RECIPES)
 
     def chosen(self, recipe: Recipe) -> Recipe:
-        """The recipe with no more phases than asked for and those that they start from."""
-        names = list(self.phases)
-        for name in names:
-            if name not in recipe.phases:
-                raise UserError(
-                    f"--phase {name}: recipe {recipe.name} has the phases "
-                    f"{', '.join(recipe.phases)}; name one of these"
-                )
-            before = recipe.phases[name].after
-            if before is not None and before not in names:
-                names.append(before)
-        kept = {name: phase for name, phase in recipe.phases.items() if name in names}
-        return recipe.model_copy(update={"phases": kept}) if names else recipe
+        """The recipe with no more phases than asked for."""
+        if self.phase is None:
+            return recipe
+        if self.phase not in recipe.phases:
+            raise UserError(
+                f"--phase {self.phase}: recipe {recipe.name} has the phases "
+                f"{', '.join(recipe.phases)}; name one of these"
+            )
+        return recipe.model_copy(update={"phases": {self.phase: recipe.phases[self.phase]}})
+
+    def whole(self) -> Job:
+        """The same job for all phases."""
+        return self.model_copy(update={"phase": None})
 
 
 def load_profile(reference: str) -> Profile:

@@ -92,7 +92,7 @@ def prefect_server(store: Store) -> Iterator[Server]:
     if given:
         yield Server(given.rstrip("/").removesuffix("/api"), str(home), None)
         return
-    port = _free_port()
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     environment = os.environ | {
         "PREFECT_HOME": str(home),
@@ -117,7 +117,7 @@ def prefect_server(store: Store) -> Iterator[Server]:
         _end(process)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     for port in range(FIRST_PORT, FIRST_PORT + NUM_PORTS):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -102,9 +102,9 @@ def describe_run(
 
 
 @task("train")
-def train(run_url: str, profile: Profile, fresh: bool) -> list[Event]:
-    """Train all phases of a run, or what is left of them; returns its log."""
-    from flows.training import train
+def train(run_url: str, phase: str | None, profile: Profile, fresh: bool) -> list[Event]:
+    """Train the phases of a run, or what is left of them; returns its log."""
+    from flows.training import TrainingError, train
 
     run_json = local_path(run_url)
     if run_json is None:
@@ -112,7 +112,7 @@ def train(run_url: str, profile: Profile, fresh: bool) -> list[Event]:
     run = runs.load(run_url)
     if fresh:
         _set_aside(run_json)
-    if is_finished(run_json):
+    if is_finished(run_json, phase):
         console.say(f"  = training   finished before: {run_json.parent}")
         return read_events(run_json.with_name("log.jsonl"))
 
@@ -132,19 +132,22 @@ def train(run_url: str, profile: Profile, fresh: bool) -> list[Event]:
                 if table is not None:
                     stage.table(table)
 
-        train(run_json, profile, watch)
+        train(run_json, phase, profile, watch)
+        if not is_finished(run_json, phase):
+            raise TrainingError("training was stopped by a signal; run the same command to go on")
         stage.result = f"{amount(sum(budgets.values()))} tokens in {len(budgets)} phases"
     return read_events(run_json.with_name("log.jsonl"))
 
 
-def is_finished(run_json: Path) -> bool:
-    """Whether every phase has ended and its model lies beside the run."""
+def is_finished(run_json: Path, name: str | None = None) -> bool:
+    """Whether every phase, or one, has ended and its model lies beside the run."""
     log = read_events(run_json.with_name("log.jsonl"))
     ended = {e.phase for e in log if isinstance(e, PhaseEvent) and e.event == "end"}
     models = run_json.with_name("models")
     return all(
         phase.name in ended and (models / phase.name / "config.json").is_file()
         for phase in runs.load(str(run_json)).phases
+        if name in (None, phase.name)
     )
 
 

@@ -29,8 +29,10 @@ class TrainingError(RuntimeError):
     """Training ended with an error: its own sentence."""
 
 
-def train(run_json: Path, profile: Profile, on_event: Callable[[Event], None]) -> None:
-    """Train a run to its end, or on from its last checkpoint.
+def train(
+    run_json: Path, phase: str | None, profile: Profile, on_event: Callable[[Event], None]
+) -> None:
+    """Train a run, or one phase of it, to its end; goes on from the last checkpoint.
 
     `on_event` gets every line of the run's log, those of earlier starts first. Raises UserError
     or TrainingError with the sentence that the trainer ended with.
@@ -40,11 +42,11 @@ def train(run_json: Path, profile: Profile, on_event: Callable[[Event], None]) -
     log = LogTail(run_json.with_name("log.jsonl"))
     with printed.open("ab") as output:
         child = subprocess.Popen(
-            command(run_json, profile.nproc),
+            command(run_json, phase, profile),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=environment(profile),
+            env=environment(),
             start_new_session=True,
         )
     try:
@@ -65,17 +67,19 @@ def train(run_json: Path, profile: Profile, on_event: Callable[[Event], None]) -
         raise kind(sentence or f"training ended with status {child.returncode}; see {printed}")
 
 
-def command(run_json: Path, nproc: int) -> list[str]:
+def command(run_json: Path, phase: str | None, profile: Profile) -> list[str]:
     launcher = ["-m", "torch.distributed.run", "--standalone", "--max-restarts", "0"]
-    launcher += ["--nproc-per-node", str(nproc)]
-    return [sys.executable, *(launcher if nproc > 1 else []), "-m", "trainer", str(run_json)]
+    launcher += ["--nproc-per-node", str(profile.nproc)]
+    trainer = ["-m", "trainer", str(run_json), "--threads", str(profile.num_threads)]
+    if phase is not None:
+        trainer += ["--phase", phase]
+    return [sys.executable, *(launcher if profile.nproc > 1 else []), *trainer]
 
 
-def environment(profile: Profile) -> dict[str, str]:
+def environment() -> dict[str, str]:
     # glibc would give every large tensor back to the kernel and fault it in again: 4-31 % slower.
     faster = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 34)}
-    threads = {"OMP_NUM_THREADS": str(profile.num_threads)}
-    return faster | threads | os.environ | {"PYTHONUNBUFFERED": "1"}
+    return faster | os.environ | {"PYTHONUNBUFFERED": "1"}
 
 
 class LogTail:

@@ -56,9 +56,7 @@ def test_anything_else_is_one_sentence_and_a_traceback_on_disk(
     log.unlink()
 
 
-def test_ctrl_c_is_130(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def interrupted(*arguments: object) -> None:
         raise KeyboardInterrupt
 

@@ -33,7 +33,7 @@ def started(phase: str) -> str:
 
 def replace_trainer(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     command = [sys.executable, "-c", script]
-    monkeypatch.setattr(training, "command", lambda run_json, nproc: [*command, str(run_json)])
+    monkeypatch.setattr(training, "command", lambda run_json, phase, profile: command)
 
 
 def test_events_arrive_and_a_good_end_is_silent(
@@ -42,7 +42,7 @@ def test_events_arrive_and_a_good_end_is_silent(
     script = f"import pathlib; pathlib.Path({str(tmp_path / 'log.jsonl')!r}).write_text("
     replace_trainer(monkeypatch, f"{script}{started('pretrain')!r})")
     seen: list[Event] = []
-    training.train(tmp_path / "run.json", Profile(), seen.append)
+    training.train(tmp_path / "run.json", None, Profile(), seen.append)
     assert seen == [PhaseEvent(phase="pretrain", step=0, event="start")]
 
 
@@ -53,7 +53,7 @@ def test_a_bad_end_raises_the_last_sentence(
     told = "step 3: the loss is not finite"
     replace_trainer(monkeypatch, f"print('noise'); print({told!r}); raise SystemExit({status})")
     with pytest.raises(kind, match=f"^{told}$"):
-        training.train(tmp_path / "run.json", Profile(), lambda event: None)
+        training.train(tmp_path / "run.json", None, Profile(), lambda event: None)
 
 
 def test_torchruns_own_report_is_not_the_sentence() -> None:
