@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Literal
 
 from flows import cascade, stages
+from flows.bill import bill
 from flows.console import console, drawn
 from flows.job import Job
 from flows.outcome import Outcome
-from flows.plan import bill, make_plan
+from flows.plan import make_plan
 from flows.scores import score_table
 from flows.server import prefect_server
 from schemas import seal as seals

@@ -10,10 +10,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from flows import cascade
+from flows.bill import bill
 from flows.console import amount, console, drawn
 from flows.fill_mask import fill_masks, sample_probes
 from flows.job import Job, Profile
-from flows.plan import Plan, bill, make_plan
+from flows.plan import Plan, make_plan
 from flows.scores import read_events, score_table
 from flows.server import prefect_server
 from pipelines.sample import write_sample

@@ -1,58 +1,30 @@
 """The plan: what a recipe would reuse, build and deliver, before any of it is done.
 
-Once all strata exist it is exact: the very manifests that `mmbert data` would publish. Before, the
-same arithmetic runs over estimates, TOKENS_PER_BYTE tokens for each byte on disk, and says so.
-
-    tokens ~ bytes on disk * TOKENS_PER_BYTE              (within a factor of two)
-    time   ~ bytes / BUILD_BYTES_PER_S + tokens * operations of a token / OPERATIONS_PER_S
+Once all strata exist it is exact: the very manifests that `mmbert data` would publish. Before, it
+is an estimate (flows/estimate.py) and says so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from flows.console import amount, duration
-from flows.job import Job, Profile
-from flows.stages import is_finished
-from pipelines.build import BuildPlan, plan_build
+import fsspec
+
+from flows.estimate import LanguagePlan, PhasePlan, estimated, seconds
+from flows.job import Job
+from flows.stages import trained_phases
+from pipelines.build import BuildPlan, OriginPlan, plan_build
 from pipelines.describe import make_heldout, make_run
-from pipelines.inventory import Origin, in_group, inventory, phase_codes, read_by, share_key, wanted
-from pipelines.manifests import MULTILINGUAL, Part, make_manifest, share_out
+from pipelines.inventory import Origin, inventory, wanted
+from pipelines.manifests import make_manifest
 from pipelines.tokenizer import prepare
+from schemas import stratum as strata
 from schemas.digest import Json
-from schemas.errors import UserError
-from schemas.ledger import Ledger
-from schemas.manifest import Absence
-from schemas.recipe import ModelSettings, Phase, Recipe
-from schemas.rows import RowCount
+from schemas.manifest import Manifest
+from schemas.recipe import Recipe
 from schemas.seal import Seal
 from schemas.store import Store, exists, join, local_path
-from schemas.stratum import Stratum, StratumName
-
-TOKENS_PER_BYTE = 0.7  # of compressed Parquet or JSON; FineWeb2 has 2.6 bytes of text in one
-TOKENS_PER_DOCUMENT = 500
-BYTES_PER_TOKEN = 4  # of a shard
-BUILD_BYTES_PER_S = 0.25e6  # on disk, one process
-OPERATIONS_PER_S = 30e9  # floating-point, one core
-
-
-@dataclass(frozen=True)
-class LanguagePlan:
-    language: str
-    tokens: int
-    rows: int
-    epochs: float
-
-
-@dataclass(frozen=True)
-class PhasePlan:
-    name: str
-    pool_tokens: int
-    budget_tokens: int
-    languages: tuple[LanguagePlan, ...]
-    absent: tuple[Absence, ...]
-    doubt: str = ""  # an estimate that cannot be met
 
 
 @dataclass(frozen=True)
@@ -60,11 +32,19 @@ class Plan:
     recipe: Recipe
     origins: tuple[Origin, ...]
     build: BuildPlan | None  # None before there is a tokenizer
+    changed: dict[str, str]  # strata that exist in another form, and what has changed since
     phases: tuple[PhasePlan, ...]
-    exact: bool
-    run_url: str | None  # known once exact
-    trained: bool
+    run_url: str | None  # None as long as the plan is an estimate
+    done: frozenset[str]  # phases that are trained
     seconds: float
+
+    @property
+    def trained(self) -> bool:
+        return self.done.issuperset(self.recipe.phases)
+
+    @property
+    def exact(self) -> bool:
+        return self.run_url is not None
 
     def public(self) -> dict[str, Json]:
         """The object that --json prints; `estimated` says that strata are still to be built."""
@@ -82,7 +62,7 @@ class Plan:
 
 
 def make_plan(job: Job) -> Plan:
-    """UserError for whatever of the recipe and its inputs is wrong already."""
+    """Raises UserError for whatever of the recipe and its inputs is wrong already."""
     recipe, store = job.load(), job.at()
     origins = wanted(recipe, inventory(recipe))
     seal = _tokenizer(recipe, store, origins)
@@ -90,64 +70,21 @@ def make_plan(job: Job) -> Plan:
     origins = wanted(recipe, origins)
     build = plan_build(recipe, store, seal, origins) if seal else None
     if seal is None or build is None or build.to_build:
-        phases = tuple(_estimated(recipe, name, origins) for name in recipe.phases)
-        seconds = _seconds(recipe, origins, build, job.profile)
-        return Plan(recipe, origins, build, phases, False, None, False, seconds)
+        size = build.num_bytes if build else sum(origin.size_bytes for origin in origins)
+        changed = _changes(store, build.to_build if build else ())
+        phases = tuple(estimated(recipe, name, origins) for name in recipe.phases)
+        left = seconds(recipe, recipe.phases, size, job.profile)
+        return Plan(recipe, origins, build, changed, phases, None, frozenset(), left)
 
-    strata = build.reused
-    made = {name: make_manifest(recipe, name, store, seal, strata) for name in recipe.phases}
-    phases = tuple(
-        PhasePlan(
-            name,
-            manifest.pool_tokens,
-            manifest.budget_tokens,
-            tuple(LanguagePlan(s.language, s.tokens, s.rows, s.epochs) for s in manifest.languages),
-            manifest.absent,
-        )
-        for name, (manifest, _) in made.items()
-    )
-    _, heldout_url = make_heldout(recipe, store, seal, strata)
+    made = {name: make_manifest(recipe, name, store, seal, build.reused) for name in recipe.phases}
+    _, heldout_url = make_heldout(recipe, store, seal, build.reused)
     urls = {name: url for name, (_, url) in made.items()}
     _, run_url = make_run(recipe, store, seal, heldout_url, urls)
     run_json = local_path(run_url)
-    trained = run_json is not None and is_finished(run_json)
-    seconds = 0.0 if trained else _seconds(recipe, origins, build, job.profile)
-    return Plan(recipe, origins, build, phases, True, run_url, trained, seconds)
-
-
-def bill(plan: Plan) -> Iterator[str]:
-    """The plan in a few lines."""
-    about = "" if plan.exact else "about "
-    languages = {origin.code for origin in plan.origins}
-    size = sum(origin.size_bytes for origin in plan.origins)
-    yield f"  text        {len(languages)} languages, {amount(size)}B on disk"
-    tokens = size * TOKENS_PER_BYTE
-    if plan.exact and plan.build:
-        tokens = sum(stratum.tokens for stratum in plan.build.reused)
-    disk = tokens * BYTES_PER_TOKEN
-    yield f"  tokens      {about}{amount(tokens)}, {about}{amount(disk)}B of shards"
-    for phase in plan.phases:
-        settings = plan.recipe.phases[phase.name]
-        absent = f" ({len(phase.absent)} absent)" if phase.absent else ""
-        yield (
-            f"  {phase.name:<11} {amount(phase.budget_tokens)} tokens of "
-            f"{len(phase.languages)} languages{absent}, context {settings.context:,}, "
-            f"mask {100 * settings.mask_rate:.0f} %, tau {settings.tau}"
-        )
-        if phase.doubt:
-            yield f"              may not be met: {phase.doubt}"
-    if plan.build is None:
-        yield f"  + tokenizer, {len(plan.origins)} origins, {len(plan.phases)} manifests, training"
-    else:
-        to_build = len(plan.build.to_build)
-        yield f"  = {len(plan.build.reused)} strata reused"
-        if to_build:
-            yield f"  + {to_build} origins to build, {amount(plan.build.num_bytes)}B"
-        yield "  = trained" if plan.trained else "  + training"
-    if plan.seconds:
-        yield f"  time        about {duration(plan.seconds)}"
-    else:
-        yield "  time        seconds: all of it is there"
+    done = frozenset(trained_phases(run_json) if run_json else ())
+    phases = tuple(_exact(manifest) for manifest, _ in made.values())
+    left = seconds(recipe, recipe.phases.keys() - done, 0, job.profile)
+    return Plan(recipe, origins, build, {}, phases, run_url, done, left)
 
 
 def _tokenizer(recipe: Recipe, store: Store, origins: Sequence[Origin]) -> Seal | None:
@@ -157,73 +94,29 @@ def _tokenizer(recipe: Recipe, store: Store, origins: Sequence[Origin]) -> Seal 
     return prepare(recipe, store, origins)
 
 
-def _estimated(recipe: Recipe, name: str, origins: Sequence[Origin]) -> PhasePlan:
-    """A phase over estimates, by the arithmetic of the manifests."""
-    phase = recipe.phases[name]
-    parts = [_part(phase, origin) for origin in read_by(name, phase, origins)]
-    parts = [part for part in parts if part.count.tokens]
-    present = {part.stratum.name.code for part in parts}
-    group = {origin.code for origin in origins if in_group(phase, origin.source)}
-    absent = tuple(
-        Absence(language=code, reason="no source has it")
-        for code in sorted(phase_codes(name, phase, group) - present)
+def _exact(manifest: Manifest) -> PhasePlan:
+    languages = (
+        LanguagePlan(share.language, share.tokens, share.rows, share.epochs)
+        for share in manifest.languages
     )
-    try:
-        targets = share_out(phase, f"phases.{name}", parts)
-    except UserError as error:
-        return PhasePlan(name, phase.pool_tokens, phase.budget_tokens, (), absent, str(error))
-    times = phase.budget_tokens / phase.pool_tokens
-    tokens: dict[str, int] = {}
-    there: dict[str, int] = {}
-    for part, target in zip(parts, targets, strict=True):
-        code = part.stratum.name.code
-        tokens[code] = tokens.get(code, 0) + round(target * times)
-        there[code] = there.get(code, 0) + part.count.tokens
-    languages = tuple(
-        LanguagePlan(code, n, _rows(n, phase.context), n / there[code])
-        for code, n in sorted(tokens.items(), key=lambda item: (-item[1], item[0]))
+    return PhasePlan(
+        manifest.phase,
+        manifest.pool_tokens,
+        manifest.budget_tokens,
+        tuple(languages),
+        manifest.absent,
     )
-    return PhasePlan(name, phase.pool_tokens, phase.budget_tokens, languages, absent)
 
 
-def _part(phase: Phase, origin: Origin) -> Part:
-    size = sum(file.size_bytes for file in origin.files if file.split == "train")
-    tokens = round(size * TOKENS_PER_BYTE)
-    stratum = Stratum(
-        id="",
-        name=StratumName(source=origin.source, language=origin.language),
-        tokenizer="",
-        vocab_size=0,
-        ledger=Ledger(read=0, kept=0),
-        shards=(),
-        made_from={},
-    )
-    key = share_key(phase, origin.source) or MULTILINGUAL
-    return Part(stratum, key, (RowCount(_rows(tokens, phase.context), tokens, 0),))
-
-
-def _rows(tokens: int, context: int) -> int:
-    return -(-tokens // min(context, TOKENS_PER_DOCUMENT))
-
-
-def _seconds(
-    recipe: Recipe, origins: Sequence[Origin], build: BuildPlan | None, profile: Profile
-) -> float:
-    size = sum(o.size_bytes for o in origins) if build is None else build.num_bytes
-    vocab_size = recipe.tokenizer.train.vocab_size if recipe.tokenizer.train else 256_000
-    operations = sum(
-        phase.budget_tokens * operations_per_token(recipe.model, vocab_size, phase)
-        for phase in recipe.phases.values()
-    )
-    cores = profile.nproc * profile.num_threads
-    return size / BUILD_BYTES_PER_S / profile.num_workers + operations / OPERATIONS_PER_S / cores
-
-
-def operations_per_token(model: ModelSettings, vocab_size: int, phase: Phase) -> float:
-    """Floating-point operations of a token in training: 6 for each weight that it meets."""
-    hidden = model.hidden_size
-    layer = 4 * hidden**2 + 3 * hidden * model.intermediate_size
-    head = phase.mask_rate * (hidden**2 + hidden * vocab_size)  # only masked tokens reach it
-    seen = phase.context / 2 / model.global_every + model.local_window
-    attention = 2 * hidden * seen
-    return 6 * (model.num_layers * (layer + attention) + head)
+def _changes(store: Store, to_build: Sequence[OriginPlan]) -> dict[str, str]:
+    """What has changed of each stratum that was built before, from something else."""
+    changes: dict[str, str] = {}
+    for planned in (planned for plan in to_build for planned in plan.strata):
+        fs, folder = fsspec.core.url_to_fs(join(store.url, "strata", str(planned.name)))
+        for earlier in fs.glob(f"{folder}/*/stratum.json"):
+            found = strata.load(fs.unstrip_protocol(earlier).rsplit("/", 1)[0])
+            if found is not None:
+                keys = found.made_from.keys() | planned.made_from.keys()
+                differ = (k for k in keys if found.made_from.get(k) != planned.made_from.get(k))
+                changes[str(planned.name)] = ", ".join(sorted(differ))
+    return changes

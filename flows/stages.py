@@ -139,16 +139,18 @@ def train(run_url: str, phase: str | None, profile: Profile, fresh: bool) -> lis
     return read_events(run_json.with_name("log.jsonl"))
 
 
-def is_finished(run_json: Path, name: str | None = None) -> bool:
-    """Whether every phase, or one, has ended and its model lies beside the run."""
+def is_finished(run_json: Path, phase: str | None = None) -> bool:
+    """Whether every phase, or one, is trained."""
+    names = [p.name for p in runs.load(str(run_json)).phases] if phase is None else [phase]
+    return trained_phases(run_json).issuperset(names)
+
+
+def trained_phases(run_json: Path) -> set[str]:
+    """The phases that have ended and whose models lie beside the run."""
     log = read_events(run_json.with_name("log.jsonl"))
     ended = {e.phase for e in log if isinstance(e, PhaseEvent) and e.event == "end"}
     models = run_json.with_name("models")
-    return all(
-        phase.name in ended and (models / phase.name / "config.json").is_file()
-        for phase in runs.load(str(run_json)).phases
-        if name in (None, phase.name)
-    )
+    return {phase for phase in ended if (models / phase / "config.json").is_file()}
 
 
 def _set_aside(run_json: Path) -> None:
