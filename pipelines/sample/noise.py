@@ -83,7 +83,8 @@ def spoil(
     for noisy_id in ids:
         kind = next(kinds)
         if kind in ("symbol_spam", "boilerplate", "wrong_lang"):
-            ref, (text, note) = None, _unrelated(kind, foreign, draws)
+            ref = None
+            text, note = _unrelated(kind, foreign, draws)
         else:
             # the longest of a few: what comes of a one-sentence document proves little
             ref = max((draws.pick(clean) for _ in range(4)), key=lambda made: len(made.text))

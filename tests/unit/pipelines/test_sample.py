@@ -156,6 +156,11 @@ def test_noise_is_what_the_list_says(made: tuple[Path, SampleReport]) -> None:
                 assert not any(c.isalpha() for c in text)
             case "repeated_lines":
                 assert len(set(text.split("\n"))) == 1
+            case "wrong_lang":
+                subset = row["note"].removeprefix("text is ")
+                assert subset not in row["file"]
+                known = set((FOLDER / f"{subset}.txt").read_text(encoding="utf-8").lower())
+                assert set(text.lower()) <= known
             case "mojibake":
                 assert "\ufffd" in text if ref.isascii() else len(text) > len(ref)
 
