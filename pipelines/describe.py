@@ -33,6 +33,8 @@ def make_heldout(
         vocab_size=sealed.vocab_size,
         context=recipe.heldout.context,
         mask_rate=recipe.heldout.mask_rate,
+        min_documents=recipe.heldout.min_documents,
+        min_targets=recipe.heldout.min_targets,
         strata=tuple(
             HeldoutStratum(
                 folder=store.relative(stratum_folder(store, s.name, s.id)),

@@ -99,6 +99,8 @@ class HeldOut(Frozen):
     min_stratum_documents: int = Field(10, ge=1, description="smaller strata give none")
     context: int = 1024
     mask_rate: float = Field(0.15, gt=0, lt=1)
+    min_documents: int = Field(5, ge=1, description="for a figure of its own; others are pooled")
+    min_targets: int = Field(2_000, ge=1, description="masked tokens, likewise")
 
     @field_validator("context")
     @classmethod

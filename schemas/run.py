@@ -28,6 +28,8 @@ class Heldout(Frozen):
     vocab_size: int
     context: int
     mask_rate: float
+    min_documents: int = 5  # a language with fewer, or with fewer targets, has no figure of its
+    min_targets: int = 2_000  # own: it is pooled by script and by phase of entry
     strata: tuple[HeldoutStratum, ...]
 
     def sealed(self) -> Heldout:
