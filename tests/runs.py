@@ -1,4 +1,4 @@
-"""A small run for the trainer's tests: tokenizer, held-out text, manifests and run.json in one store.
+"""A small run for the trainer's tests: tokenizer, held-out text, manifests and run.json.
 
 The model has 4 layers and 500 words; a phase is some twenty packs of 256 tokens.
 """

@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import NoReturn
 
@@ -25,6 +26,10 @@ from trainer.loop import train
 from trainer.session import chosen, open_session
 
 ECHO_S = 2.0
+DEAD_RANK = (
+    "another rank has died or stopped answering, for a reason that stands in its own output; "
+    "run the same command to go on from the last checkpoint"
+)
 
 
 def main() -> None:
@@ -44,7 +49,10 @@ def main() -> None:
     except RuntimeError as error:
         if not tells_of_a_dead_rank(error):
             raise
-        _fail(f"another rank has died or stopped answering: {str(error).splitlines()[0]}", 1, 0)
+        _fail(DEAD_RANK, 1, 0)
+    except Exception:
+        traceback.print_exc()
+        os._exit(1)
     if ranks.first:
         print(f"mmbert: {sentence}", flush=True)
 

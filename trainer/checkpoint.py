@@ -68,11 +68,11 @@ def save(folder: Path, ranks: Ranks, model: nn.Module, optimiser: Optimizer, poi
     """Write a checkpoint, on all ranks together, and prune older ones."""
     final, temporary = folder / point.name, folder / f".{point.name}.tmp"
     if not final.exists():
-        if ranks.first:
-            shutil.rmtree(temporary, ignore_errors=True)
-            temporary.mkdir(parents=True)
-        ranks.wait()
         try:
+            if ranks.first:
+                shutil.rmtree(temporary, ignore_errors=True)
+                temporary.mkdir(parents=True)
+            ranks.wait()
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "torch.distributed is disabled")
                 dcp.save(

@@ -6,8 +6,6 @@ ago: going on and resuming are one path, so their results are equal.
 
 from __future__ import annotations
 
-import os
-import shutil
 from dataclasses import dataclass
 
 from torch import nn
@@ -138,16 +136,10 @@ def _log_event(session: Session, point: Point, event: str) -> None:
 
 
 def _export(session: Session, learner: Learner, name: str) -> None:
-    final = session.model_folder(name)
-    if session.ranks.first and not final.exists():
+    folder = session.model_folder(name)
+    if session.ranks.first and not folder.exists():
         # Here, since transformers takes seconds to import and other ranks never need it.
-        from trainer.convert import to_transformers
+        from trainer.convert.to_transformers import export as write
 
-        temporary = final.with_name(f".{name}.tmp")
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.parent.mkdir(parents=True, exist_ok=True)
-        to_transformers.export(
-            learner.model, temporary, learner.theta, learner.theta, session.tokenizer
-        )
-        os.replace(temporary, final)
+        write(learner.model, folder, learner.theta, learner.theta, session.tokenizer)
     session.ranks.wait()

@@ -4,6 +4,7 @@ At the same world size the weights are equal to the bit, on a CPU. At another wo
 added in another order, so losses agree within 1e-5.
 """
 
+import os
 import random
 import shutil
 import signal
@@ -102,10 +103,22 @@ def test_a_run_goes_on_at_another_world_size(straight, fresh):
     assert losses(fresh) == pytest.approx(losses(straight), rel=1e-5)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-def test_a_signal_saves_and_stops_and_the_run_goes_on(straight, fresh, number):
-    running = ranks.start(str(fresh))
+def test_a_signal_to_one_rank_stops_all_at_one_step_and_the_run_goes_on(straight, fresh):
+    running = ranks.start(str(fresh), world=2)
     while len(losses(fresh)) < 3:
         time.sleep(0.002)
-    running.processes[0].terminate() if number == signal.SIGTERM else None
-    ...
+    os.kill(running.processes[1].pid, signal.SIGUSR1)
+    assert running.wait() == [0, 0]
+    (sentence,) = running.sentences()
+    step = len(losses(fresh))
+    assert sentence == f"mmbert: stopped at pretrain-{step}, run the same command to go on"
+    assert ranks.start(str(fresh), world=2).wait() == [0, 0]
+    assert losses(fresh) == pytest.approx(losses(straight), rel=1e-5)
+
+
+def test_a_finished_run_says_so_at_once(straight):
+    before = weights(straight)
+    running = ranks.start(str(straight))
+    assert running.wait() == [0]
+    assert "finished pretrain, extend" in running.sentences()[0]
+    assert weights(straight) == before

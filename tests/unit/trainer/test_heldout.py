@@ -9,7 +9,7 @@ from schemas.seal import SpecialIds, seal
 from trainer.heldout import Sums, score
 from trainer.heldout_text import token_bytes
 
-ENOUGH = dict(targets=2000.0, documents=5.0)
+ENOUGH = {"targets": 2000.0, "documents": 5.0}
 
 
 def test_every_token_stands_for_its_utf8_bytes():
