@@ -70,9 +70,13 @@ def _kernel() -> Kernel | None:
         return None
     if "window_size" not in inspect.signature(varlen_attn).parameters:
         return None
-    return lambda q, k, v, cu, longest, w: varlen_attn(
-        q, k, v, cu, cu, longest, longest, window_size=(w, w)
-    )
+
+    def kernel(q: Tensor, k: Tensor, v: Tensor, cu: Tensor, longest: int, w: int) -> Tensor:
+        out = varlen_attn(q, k, v, cu, cu, longest, longest, window_size=(w, w))
+        assert isinstance(out, Tensor)  # and not (out, lse), which is not asked for
+        return out
+
+    return kernel
 
 
 def _by_document(q_TND: Tensor, k_TND: Tensor, v_TND: Tensor, cu_seqlens: Tensor) -> Tensor:

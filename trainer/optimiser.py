@@ -11,19 +11,14 @@ matrices only: no norm, no bias. Moments and `t` go on from phase to phase.
 
 from __future__ import annotations
 
-from typing import TypedDict
-
 from optimi import StableAdamW
 from torch import nn
 from torch.optim import Optimizer
 
 
-class ParameterGroup(TypedDict):
-    params: list[nn.Parameter]
-    weight_decay: float
-
-
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[ParameterGroup]:
+def parameter_groups(
+    model: nn.Module, weight_decay: float
+) -> list[dict[str, list[nn.Parameter] | float]]:
     """Matrices with `weight_decay`, vectors without; a tied parameter once."""
     parameters = list(model.parameters())
     return [

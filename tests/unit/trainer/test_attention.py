@@ -1,4 +1,4 @@
-"""Attention sees its own document and its own window, and agrees with float64 to the last gradient."""
+"""Attention sees its own document and window only, and agrees with float64, gradients too."""
 
 import pytest
 import torch
