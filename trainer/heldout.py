@@ -4,7 +4,7 @@
 
 Targets are drawn once, by a key of (shard, document) alone, so two scores differ by the model and
 by nothing else; training losses, whose mask rate and context change, are never compared. A
-language has a figure from MIN_DOCUMENTS and MIN_TARGETS on; the others are pooled, once by script
+language has a figure from the text that the recipe asks for on; others are pooled, once by script
 and once by the phase in which mmBERT first saw them. `macro` is the plain mean over languages.
 
 In: the `Heldout` file of a run. Out: `Score`, from sums that any number of ranks share out.
@@ -27,11 +27,17 @@ from trainer.heldout_text import HeldoutRow, HeldoutText
 from trainer.micro_batch import of_rows
 from trainer.model import ModernBert
 
-MIN_DOCUMENTS = 5
-MIN_TARGETS = 2_000
 MOST = 8  # scores a phase
 MAX_SHARE = 0.1  # of a phase's cost, if that allows more than one
 ROWS = 8  # full rows a pack
+
+
+@dataclass(frozen=True)
+class Least:
+    """The text from which on a language has a figure of its own."""
+
+    documents: int
+    targets: int
 
 
 @dataclass(frozen=True)
@@ -51,16 +57,15 @@ class Sums:
             self.documents + other.documents,
         )
 
-    @property
-    def bits_per_byte(self) -> float | None:
+    def bits_per_byte(self, least: Least) -> float | None:
         """None where there is too little text for a figure."""
-        if self.documents < MIN_DOCUMENTS or self.targets < MIN_TARGETS or not self.num_bytes:
+        if self.documents < least.documents or self.targets < least.targets or not self.num_bytes:
             return None
         return self.nats / math.log(2) / self.num_bytes
 
-    def line(self) -> dict[str, Json]:
+    def line(self, least: Least) -> dict[str, Json]:
         return {
-            "bits_per_byte": self.bits_per_byte,
+            "bits_per_byte": self.bits_per_byte(least),
             "nats": self.nats,
             "bytes": int(self.num_bytes),
             "targets": int(self.targets),
@@ -75,10 +80,11 @@ class Score:
     languages: dict[str, Sums]
     scripts: dict[str, Sums]
     phases: dict[str, Sums]
+    least: Least
 
     @property
     def macro(self) -> float | None:
-        figures = [s.bits_per_byte for s in self.languages.values()]
+        figures = [s.bits_per_byte(self.least) for s in self.languages.values()]
         known = [figure for figure in figures if figure is not None]
         return sum(known) / len(known) if known else None
 
@@ -86,7 +92,7 @@ class Score:
         """The fields of a log line."""
 
         def lines(sums: Mapping[str, Sums]) -> dict[str, Json]:
-            return {name: sums[name].line() for name in sorted(sums)}
+            return {name: sums[name].line(self.least) for name in sorted(sums)}
 
         return {
             "macro": self.macro,
@@ -95,7 +101,7 @@ class Score:
         }
 
 
-def score(sums: Mapping[str, Sums]) -> Score:
+def score(sums: Mapping[str, Sums], least: Least) -> Score:
     """From sums by `lang_Script` to figures by language and by pool."""
     languages: dict[str, Sums] = defaultdict(Sums)
     scripts: dict[str, Sums] = defaultdict(Sums)
@@ -104,10 +110,10 @@ def score(sums: Mapping[str, Sums]) -> Score:
         languages[split_subset(subset)[0]] += part
     for subset, part in sums.items():
         code, script = split_subset(subset)
-        if languages[code].bits_per_byte is None:
+        if languages[code].bits_per_byte(least) is None:
             scripts[script] += part
             phases[entry_phase(code) or "never"] += part
-    return Score(dict(languages), dict(scripts), dict(phases))
+    return Score(dict(languages), dict(scripts), dict(phases), least)
 
 
 def evaluate(
@@ -132,7 +138,8 @@ def evaluate(
         opens = torch.tensor([row.opens for row in rows])
         sums[:, 3].index_add_(0, language, opens.double())
     total = ranks.sum(sums).tolist()
-    return score({language: Sums(*total[i]) for language, i in languages.items()})
+    least = Least(text.held_out.min_documents, text.held_out.min_targets)
+    return score({language: Sums(*total[i]) for language, i in languages.items()}, least)
 
 
 def num_evaluations(budget_tokens: int, heldout_tokens: int) -> int:
