@@ -31,7 +31,7 @@ class Twin:
 
     def __init__(self):
         self.model = small_model()
-        self.peak, self.wd, self.betas, self.eps = 1e-2, 3e-3, (0.9, 0.95), 1e-8
+        self.peak, self.wd, self.betas, self.eps = 1e-2, 9e-4, (0.9, 0.95), 1e-8
         self.optimiser = build_optimiser(self.model, self.peak, self.wd, self.betas, self.eps)
         self.values = [p.detach().clone() for p in self.model.parameters()]
         self.states = [(torch.zeros_like(p), torch.zeros_like(p)) for p in self.values]
@@ -64,14 +64,14 @@ def test_steps_are_those_of_the_formula():
 def test_a_phase_loaded_from_the_last_keeps_moments_and_step_but_not_constants():
     twin = Twin()
     for _ in range(3):
-        twin.step(1e-2)
+        twin.step(1e-2, surprise=1e-3)
     saved = copy.deepcopy(twin.optimiser.state_dict())
 
-    twin.peak, twin.wd, twin.betas, twin.eps = 4e-3, 5e-4, (0.8, 0.9), 1e-3
+    twin.peak, twin.wd, twin.betas, twin.eps = 4e-3, 5e-4, (0.8, 0.9), 0.1
     twin.optimiser = build_optimiser(twin.model, twin.peak, twin.wd, twin.betas, twin.eps)
     twin.optimiser.load_state_dict(saved)
     enter_phase(twin.optimiser, twin.peak, twin.wd, twin.betas, twin.eps)
-    for surprise in (1.0, 1e-3):
+    for surprise in (3e-2, 1e-3, 1.0):  # the first would be clipped at the old eps
         twin.step(3e-3, surprise)
         twin.agree()
 
