@@ -16,7 +16,16 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["trainer.loop", "trainer.convert.to_transformers"])
+# Seconds of imports, once instead of in every rank.
+_CONTEXT.set_forkserver_preload(
+    [
+        "trainer.__main__",
+        "trainer.convert.to_transformers",
+        "torch._refs",
+        "transformers.models.auto.tokenization_auto",
+        "transformers.models.modernbert.modeling_modernbert",
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -47,7 +56,7 @@ def start(run_json: str, *options: str, world: int = 1, file_bytes: int | None =
     """
     printed = Path(run_json).with_name("printed.txt")
     printed.write_text("")
-    ranks = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "WORLD_SIZE": str(world)}
+    ranks = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(world)}
     arguments = [run_json, "--device", "cpu", "--threads", "1", *options]
     processes = [
         _CONTEXT.Process(
@@ -75,7 +84,7 @@ def _rank(
     main()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
