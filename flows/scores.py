@@ -111,7 +111,8 @@ def score_table(events: Iterable[Event], most_rows: int | None = None) -> ScoreT
     ]
     for phase in scores[-1].pooled.get("phase", {}):
         pools = [score.pooled.get("phase", {}).get(phase) for score in scores]
-        rows.append((f"small ones of {phase}", tuple(map(_bits, pools))))
+        if any(_bits(pool) for pool in pools):
+            rows.append((f"small ones of {phase}", tuple(map(_bits, pools))))
     return ScoreTable(tuple(columns), tuple(rows))
 
 

@@ -17,11 +17,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from flows.console import console
 from flows.job import Profile
 from flows.scores import Event, parse
 from schemas.errors import UserError
 
-GRACE_S = 60.0  # from SIGTERM to SIGKILL: time for a checkpoint
+GRACE_S = 300.0  # from SIGTERM to SIGKILL: time for a step and a checkpoint
 POLL_S = 0.2
 
 
@@ -59,6 +60,9 @@ def train(
                 pass
             for event in log.new_events():
                 on_event(event)
+    except KeyboardInterrupt:
+        console.say("    training saves a checkpoint and ends; Ctrl-C again ends it at once")
+        raise
     finally:
         end(child)
     if child.returncode:
