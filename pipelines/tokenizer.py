@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 
 import sentencepiece
 import tokenizers
-from tokenizers import AddedToken, Tokenizer, decoders, normalizers
+from tokenizers import AddedToken, Tokenizer, decoders, normalizers, processors
 from tokenizers.models import BPE
 
 from pipelines.fingerprint import fingerprints
@@ -29,7 +29,7 @@ from schemas.seal import Seal, SpecialIds
 from schemas.store import Store, exists, join, read_bytes, write_json
 
 SPACE = "\u2581"
-STEP_VERSION = 1
+STEP_VERSION = 2
 
 
 def prepare(
@@ -216,6 +216,13 @@ def from_sentencepiece(model: bytes, special: SpecialIds) -> Tokenizer:
         token = AddedToken(pieces[i], special=True, normalized=False)
         tokenizer.add_special_tokens([token])
         assert tokenizer.token_to_id(pieces[i]) == i, (pieces[i], i)
+    # For users of the released model; shards hold no special tokens.
+    bos, eos = pieces[special.bos], pieces[special.eos]
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{bos} $A {eos}",
+        pair=f"{bos} $A {eos} {bos} $B {eos}",
+        special_tokens=[(bos, special.bos), (eos, special.eos)],
+    )
     return tokenizer
 
 
