@@ -78,7 +78,8 @@ def join(device: str | None = None) -> Ranks:
     world = int(os.environ.get("WORLD_SIZE", "1"))
     rank = int(os.environ.get("RANK", "0"))
     kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    place = torch.device(kind, int(os.environ.get("LOCAL_RANK", "0")) if kind == "cuda" else None)
+    local_rank = os.environ.get("LOCAL_RANK", "0")
+    place = torch.device(f"cuda:{local_rank}" if kind == "cuda" else kind)
     if kind == "cuda":
         torch.cuda.set_device(place)
     if world == 1:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from torch import nn
 from torch.optim import Optimizer
 
+from schemas.digest import Json
 from schemas.errors import UserError
 from schemas.run import RunPhase
 from trainer import checkpoint
@@ -76,7 +77,11 @@ def score(session: Session, learner: Learner, point: Point) -> None:
         found = evaluate(
             learner.model, learner.theta, session.text, session.token_bytes, session.ranks
         )
-    place = {"phase": point.phase, "step": point.step, "clock": round(point.clock_tokens)}
+    place: dict[str, Json] = {
+        "phase": point.phase,
+        "step": point.step,
+        "clock": round(point.clock_tokens),
+    }
     session.log.append({"kind": "heldout", **place, **found.line()})
 
 
@@ -131,7 +136,12 @@ def _rewind(session: Session, point: Point, fresh: bool) -> None:
 
 
 def _log_event(session: Session, point: Point, event: str) -> None:
-    line = {"kind": "phase", "event": event, "phase": point.phase, "step": point.step}
+    line: dict[str, Json] = {
+        "kind": "phase",
+        "event": event,
+        "phase": point.phase,
+        "step": point.step,
+    }
     session.log.append(line)
 
 

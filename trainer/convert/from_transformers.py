@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -109,7 +110,7 @@ def _global_every(layer_types: list[str] | None) -> int:
     return every
 
 
-def _read_json(directory: Path) -> dict:
+def _read_json(directory: Path) -> dict[str, Any]:
     path = directory / "config.json"
     try:
         return json.loads(path.read_text(encoding="utf-8"))
