@@ -5,7 +5,7 @@ line:
 
     animal = dog; cat; horse                        a slot and its words
     country, capital = France, Paris; Spain, Madrid     slots that are filled together
-    == cities
+    == cities x3                                    a topic, three times as frequent as others
     The capital of {country} is {capital}.
 
 Each slot keeps its word for a whole paragraph, so a paragraph speaks of one animal, one city, one
@@ -39,13 +39,15 @@ class Passages:
 
     slots: tuple[SlotGroup, ...]
     topics: dict[str, tuple[str, ...]]
+    lots: tuple[str, ...]
+    """The topics to draw from, each as often as its weight."""
 
     def paragraph(self, draws: Draws, num_sentences: int, topic: str = "") -> str:
         """Up to `num_sentences` different sentences of one topic (any if unnamed), on one line."""
         filling: dict[str, str] = {}
         for group in self.slots:
             filling.update(zip(group.names, draws.pick(group.fillings), strict=True))
-        templates = self.topics[topic or draws.pick(tuple(self.topics))]
+        templates = self.topics[topic or draws.pick(self.lots)]
         return join_sentences(
             sentence_case(template.format_map(filling))
             for template in draws.sample(templates, num_sentences)
@@ -69,13 +71,15 @@ def parse(text: str) -> Passages:
     """Read the text of a passages file."""
     slots: list[SlotGroup] = []
     topics: dict[str, list[str]] = {}
+    lots: list[str] = []
     topic = ""
     for line in filter(None, map(str.strip, text.splitlines())):
         if line.startswith("#"):
             continue
         if line.startswith("=="):
-            topic = line.removeprefix("==").strip()
+            topic, _, weight = line.removeprefix("==").strip().partition(" x")
             topics[topic] = []
+            lots += [topic] * int(weight or 1)
         elif topic:
             topics[topic].append(line)
         else:
@@ -89,7 +93,8 @@ def parse(text: str) -> Passages:
                     ),
                 )
             )
-    return Passages(tuple(slots), {name: tuple(lines) for name, lines in topics.items()})
+    sentences = {name: tuple(lines) for name, lines in topics.items()}
+    return Passages(tuple(slots), sentences, tuple(lots))
 
 
 @cache
