@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +12,8 @@ import pytest
 
 from flows.cli import main
 from pipelines.sample import write_sample
+from schemas import run as runs
+from schemas import seal as seals
 
 Refuse = Callable[..., str]
 
@@ -93,3 +98,41 @@ def test_a_budget_that_cannot_be_met(refuse: Refuse) -> None:
     told = refuse(*DATA, **{"phases.pretrain.pool_tokens": "100_000_000"})
     assert told.startswith("phases.pretrain.pool_tokens asks for 100,000,000 tokens")
     assert "lower pool_tokens, raise max_epochs or add sources" in told
+
+
+@pytest.fixture
+def built(corpus: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> str:
+    """The URL of a run.json whose shards exist."""
+    settings = {f"sources.{name}.path": str(corpus / name) for name in SOURCES}
+    settings |= {"tokenizer.train.vocab_size": "1000"}
+    for phase in ("pretrain", "decay-all"):
+        settings |= {f"phases.{phase}.{key}_tokens": "50000" for key in ("pool", "budget")}
+    sets = [f"--set={key}={value}" for key, value in settings.items()]
+    assert main([*DATA, "--json", "--store", str(tmp_path / "store"), *sets]) == 0
+    return json.loads(capfd.readouterr().out)["run"]
+
+
+def test_shards_of_another_tokenizer(built: str) -> None:
+    """The run is pointed at a tokenizer that its shards were not made with."""
+    run, store = runs.load(built), runs.store_of(built)
+    own, tokenizer_json = seals.load(store.resolve(run.tokenizer))
+    other = seals.seal(_other_vocabulary(tokenizer_json), own.special, "another")
+    folder = seals.save(store.url, other, _other_vocabulary(tokenizer_json))
+    url = runs.publish(store, run.model_copy(update={"tokenizer": store.relative(folder)}))
+    done = subprocess.run(
+        [sys.executable, "-m", "trainer", url], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 2, done.stderr
+    told = [line for line in done.stderr.splitlines() if line.strip()]
+    assert len(told) == 1, told
+    assert own.digest[:16] in told[0]
+    assert other.digest[:16] in told[0]
+
+
+def _other_vocabulary(tokenizer_json: bytes) -> bytes:
+    """The same tokenizer with two pieces exchanged."""
+    content = json.loads(tokenizer_json)
+    vocabulary = content["model"]["vocab"]
+    first, second = sorted(vocabulary, key=vocabulary.__getitem__)[-2:]
+    vocabulary[first], vocabulary[second] = vocabulary[second], vocabulary[first]
+    return json.dumps(content).encode()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
@@ -58,12 +57,3 @@ def test_an_estimate_says_so_and_names_what_the_manifest_will_name(job: Job) -> 
             }
             assert 0.5 < guess[share.language]["tokens"] / share.tokens < 2
     assert json.loads(json.dumps(after)) == after
-
-
-def test_a_plan_leaves_the_named_manifest_alone(job: Job) -> None:
-    data(job)
-    named = Path(job.store) / "manifests" / "tiny" / "pretrain" / "main.json"
-    before = named.read_bytes()
-    flatter = job.model_copy(update={"overrides": (*job.overrides, "phases.pretrain.tau=0")})
-    make_plan(flatter)
-    assert named.read_bytes() == before
