@@ -17,15 +17,17 @@ import warnings
 from pathlib import Path
 
 import torch
-import torch.distributed.checkpoint as dcp
 from torch import Tensor, nn
+from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
 from torch.optim import Optimizer
 
 from schemas.errors import UserError
 from schemas.ledger import Frozen
 from schemas.store import sync_folder, write_json
-from trainer.distributed import Ranks
+from trainer.distributed import Ranks, tells_of_a_dead_rank
 
 KEEP = 2
 
@@ -75,15 +77,15 @@ def save(folder: Path, ranks: Ranks, model: nn.Module, optimiser: Optimizer, poi
             ranks.wait()
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "torch.distributed is disabled")
-                dcp.save(
+                state_dict_saver.save(
                     contents(model, optimiser),
-                    storage_writer=dcp.FileSystemWriter(temporary),
+                    storage_writer=FileSystemWriter(temporary),
                     process_group=ranks.patient,
                 )
-        except (OSError, dcp.api.CheckpointException) as error:
+        except (OSError, CheckpointException) as error:
             raise UserError(
-                f"cannot write the checkpoint {final}: {error}; free space or fix the permissions "
-                "and run the same command again (the checkpoint before it is whole)"
+                f"cannot write the checkpoint {final}: {_cause(error)}; free space or fix the "
+                "permissions and run the same command again (the checkpoint before it is whole)"
             ) from error
         if ranks.first:
             write_json(str(temporary / "point.json"), point.model_dump(mode="json"))
@@ -113,20 +115,30 @@ def load(
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "torch.distributed is disabled")
-            dcp.load(
+            state_dict_loader.load(
                 target,
-                storage_reader=dcp.FileSystemReader(path),
+                storage_reader=FileSystemReader(path),
                 process_group=ranks.patient,
             )
-    except (OSError, dcp.api.CheckpointException) as error:
+    except (OSError, CheckpointException) as error:
         raise UserError(
-            f"{path} cannot be loaded ({error}); remove the folder to go on from the checkpoint "
-            "before it"
+            f"{path} cannot be loaded ({_cause(error)}); remove the folder to go on from the "
+            "checkpoint before it"
         ) from error
     steps = target["steps"]
     assert isinstance(steps, Tensor)
     for group, step in zip(optimiser.param_groups, steps, strict=True):
         group["step"].copy_(step)
+
+
+def _cause(error: OSError | CheckpointException) -> str:
+    """What went wrong on the first rank where something did, without its traceback."""
+    cause: BaseException = error
+    if isinstance(error, CheckpointException):
+        cause = next(iter(error.failures.values()))[0]
+        if isinstance(cause, RuntimeError) and tells_of_a_dead_rank(cause):
+            raise cause
+    return str(cause).splitlines()[0]
 
 
 def newest(folder: Path, phase: str) -> Point | None:

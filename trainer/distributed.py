@@ -86,7 +86,9 @@ def join(device: str | None = None) -> Ranks:
         return Ranks(0, 1, place)
     backend = "cpu:gloo,cuda:nccl" if kind == "cuda" else "gloo"
     dist.init_process_group(backend, timeout=TIMEOUT)
-    return Ranks(rank, world, place, dist.new_group(backend="gloo", timeout=PATIENCE))
+    patient = dist.new_group(backend="gloo", timeout=PATIENCE)
+    assert isinstance(patient, dist.ProcessGroup)
+    return Ranks(rank, world, place, patient)
 
 
 def leave() -> None:

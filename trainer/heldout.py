@@ -137,6 +137,7 @@ def evaluate(
         sums[:, 2].index_add_(0, language, targets.double())
         opens = torch.tensor([row.opens for row in rows])
         sums[:, 3].index_add_(0, language, opens.double())
+    ranks.wait()  # documents differ in length: one rank may have much more to do
     total = ranks.sum(sums).tolist()
     least = Least(text.held_out.min_documents, text.held_out.min_targets)
     return score({language: Sums(*total[i]) for language, i in languages.items()}, least)

@@ -149,7 +149,15 @@ def _export(session: Session, learner: Learner, name: str) -> None:
     folder = session.model_folder(name)
     if session.ranks.first and not folder.exists():
         # Here, since transformers takes seconds to import and other ranks never need it.
+        from safetensors import SafetensorError
+
         from trainer.convert.to_transformers import export as write
 
-        write(learner.model, folder, learner.theta, learner.theta, session.tokenizer)
+        try:
+            write(learner.model, folder, learner.theta, learner.theta, session.tokenizer)
+        except (OSError, SafetensorError) as error:
+            raise UserError(
+                f"cannot write the model {folder}: {error}; free space or fix the permissions and "
+                "run the same command again"
+            ) from error
     session.ranks.wait()

@@ -22,7 +22,7 @@ RUN.json`. All that it writes lies beside run.json.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing, nullcontext
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -63,24 +63,23 @@ def train_phase(session: Session, phase: RunPhase) -> Point:
     num_scores = num_evaluations(budget, session.text.num_tokens())
     planned = -1  # the last window whose plan the ranks have compared
 
-    with closing(batches(session, phase, data, point)) as upcoming:
-        for batch in upcoming:
-            planned = compare_plans(session, data, batch, point, planned)
-            lr = rate_at(phase, batch.clock_tokens, budget)
-            set_lr(learner.optimiser, lr)
-            figures = train_step(session, phase, data, learner, batch)
-            point = advance(point, batch, data)
-            wish = steps.put(point, batch, lr, figures)
-            if is_due(num_scores, batch.clock_tokens / budget, point.clock_tokens / budget):
-                steps.flush()
-                score(session, learner, point)
-                steps.pause()
-            if wish.stop or wish.save:
-                steps.flush()
-                save(session, learner, point)
-                steps.pause()
-            if wish.stop and not point.end:
-                return point
+    for batch in batches(session, phase, data, point):
+        planned = compare_plans(session, data, batch, point, planned)
+        lr = rate_at(phase, batch.clock_tokens, budget)
+        set_lr(learner.optimiser, lr)
+        figures = train_step(session, phase, data, learner, batch)
+        point = advance(point, batch, data)
+        wish = steps.put(point, batch, lr, figures)
+        if is_due(num_scores, batch.clock_tokens / budget, point.clock_tokens / budget):
+            steps.flush()
+            score(session, learner, point)
+            steps.pause()
+        if wish.stop or wish.save:
+            steps.flush()
+            save(session, learner, point)
+            steps.pause()
+        if wish.stop and not point.end:
+            return point
     steps.flush()
     save(session, learner, point)
     export(session, learner, point)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import signal
 import time
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -82,7 +81,7 @@ class Session:
         """Where a phase's model is exported; it exists only when the phase is finished."""
         return self.folder / "models" / name
 
-    def autocast(self) -> AbstractContextManager[None]:
+    def autocast(self) -> torch.autocast:
         """bfloat16 matrix products, or none where the run trains in fp32."""
         wanted = self.run.optimiser.precision == "bf16"
         return torch.autocast(self.ranks.device.type, torch.bfloat16, enabled=wanted)

@@ -38,7 +38,11 @@ def lines(run_json: Path, name: str) -> list[dict]:
 
 
 def losses(run_json: Path) -> list[float]:
-    return [line["loss"] for line in lines(run_json, "log.jsonl") if line["kind"] == "step"]
+    return figures(run_json, "loss")
+
+
+def figures(run_json: Path, name: str) -> list[float]:
+    return [line[name] for line in lines(run_json, "log.jsonl") if line["kind"] == "step"]
 
 
 def weights(run_json: Path) -> dict[str, bytes]:
@@ -95,6 +99,9 @@ def test_losses_agree_at_other_world_sizes(straight, fresh, world):
     assert ranks.start(str(fresh), world=world).wait() == [0] * world
     assert len(losses(fresh)) > 20
     assert losses(fresh) == pytest.approx(losses(straight), rel=1e-5)
+    # The optimiser forgives a gradient scaled by a constant; this does not.
+    norms = figures(straight, "grad_norm")
+    assert figures(fresh, "grad_norm") == pytest.approx(norms, rel=1e-4)
 
 
 def test_a_run_goes_on_at_another_world_size(straight, fresh):
