@@ -16,11 +16,14 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from schemas.errors import UserError
+
+if TYPE_CHECKING:
+    from flows.job import Job
 
 app = typer.Typer(
     help="From raw text in 1,833 languages to a released encoder.",
@@ -189,7 +192,7 @@ def _job(
     phase: str | None = None,
     fresh: bool = False,
     nproc: int | None = None,
-):
+) -> Job:
     from flows.job import Job, load_profile
 
     profile = load_profile(on)

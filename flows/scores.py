@@ -84,11 +84,12 @@ class ScoreTable:
     rows: tuple[tuple[str, tuple[float | None, ...]], ...]  # name, bits per byte by column
 
     def records(self) -> list[dict[str, str | int | float]]:
-        return [
-            {"language": name}
-            | {c: f"{v:.3f}" for c, v in zip(self.columns, values, strict=True) if v is not None}
-            for name, values in self.rows
-        ]
+        """One dict a row, as table artifacts want them."""
+        records: list[dict[str, str | int | float]] = []
+        for name, values in self.rows:
+            shown = ("" if value is None else f"{value:.3f}" for value in values)
+            records.append({"language": name, **dict(zip(self.columns, shown, strict=True))})
+        return records
 
 
 def score_table(events: Iterable[Event], most_rows: int | None = None) -> ScoreTable | None:

@@ -134,7 +134,7 @@ def _descendants(root: int) -> list[int]:
         pairs = [(stat.split()[0], stat.rpartition(")")[2].split()[1]) for stat in stats]
     else:
         listed = subprocess.run(["ps", "-Ao", "pid=,ppid="], capture_output=True, text=True)
-        pairs = [tuple(line.split()) for line in listed.stdout.splitlines()]
+        pairs = [(line.split()[0], line.split()[1]) for line in listed.stdout.splitlines()]
     parents = {int(pid): int(parent) for pid, parent in pairs}
     found = [root]
     for pid in found:
