@@ -123,8 +123,8 @@ def _bits(figure: Figure | None) -> float | None:
 
 def _columns(scores: Sequence[HeldoutScore]) -> dict[str, HeldoutScore]:
     columns: dict[str, HeldoutScore] = {}
-    for number, score in enumerate(scores):
-        untrained = number == 0 and score.step == 0
+    for score in scores:
+        untrained = score.step == 0 and score.phase == scores[0].phase
         columns["untrained" if untrained else score.phase] = score
     return columns
 

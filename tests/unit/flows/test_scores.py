@@ -35,6 +35,7 @@ def test_columns_are_the_untrained_model_and_the_latest_score_of_each_phase(tmp_
     log = write_log(
         tmp_path,
         heldout("pretrain", 0, 8.0, 9.0),
+        heldout("pretrain", 0, 8.0, 9.0),  # read again after a resume
         heldout("pretrain", 5, 6.0, 7.0),
         heldout("pretrain", 9, 4.0, 5.0),
         heldout("decay-all", 3, 3.0, 4.5),
