@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.console import amount, console
+from flows.console import amount, console, duration
 from flows.job import Profile
 from flows.orchestrate import task
 from flows.scores import Event, HeldoutScore, PhaseEvent, Step, read_events, score_table
@@ -124,7 +124,9 @@ def train(run_url: str, phase: str | None, profile: Profile, fresh: bool) -> lis
             events.append(event)
             if isinstance(event, Step):
                 before = sum(list(budgets.values())[: list(budgets).index(event.phase)])
-                stage.progress(_line(event), before + event.tokens, sum(budgets.values()))
+                left = sum(budgets.values()) - before - event.tokens
+                line = _line(event, left / max(1, budgets[event.phase] - event.tokens))
+                stage.progress(line, before + event.tokens, sum(budgets.values()))
             elif isinstance(event, PhaseEvent) and event.event == "start":
                 stage.progress(f"{event.phase} begins", 0, 0)
             elif isinstance(event, HeldoutScore):
@@ -164,7 +166,8 @@ def _set_aside(run_json: Path) -> None:
     console.say(f"  the earlier run is now {aside}")
 
 
-def _line(step: Step) -> str:
-    left = f", {step.eta_s / 60:.0f} min left" if step.eta_s >= 60 else f", {step.eta_s:.0f} s left"
-    speed = f"{amount(step.tokens_per_s)} tokens/s{left}"
-    return f"{step.phase} step {step.step:,}  loss {step.loss:.3f}  {speed}"
+def _line(step: Step, phases_left: float) -> str:
+    """`phases_left` counts the tokens to come in those that this phase still has."""
+    left = duration(round(step.eta_s * phases_left, -1))
+    speed = f"{amount(step.tokens_per_s)} tokens/s"
+    return f"{step.phase} step {step.step:,}, loss {step.loss:.3f}, {speed}, {left} left"

@@ -1,0 +1,47 @@
+"""A job is a recipe and a profile; what it names wrongly is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flows.job import Job, Profile, load_profile
+from schemas.errors import UserError
+
+
+def test_the_packaged_recipe_is_a_recipe_and_a_phase_can_be_chosen() -> None:
+    recipe = Job(recipe="tiny").load()
+    assert list(recipe.phases) == ["pretrain", "decay-all"]
+    one = Job(recipe="tiny", phase="decay-all")
+    assert list(one.chosen(recipe).phases) == ["decay-all"]
+    assert list(one.whole().chosen(recipe).phases) == ["pretrain", "decay-all"]
+
+
+def test_the_local_profile_takes_what_the_machine_has() -> None:
+    profile = load_profile("local")
+    assert profile.num_workers >= 1
+    assert profile.num_threads >= 1
+    assert Profile(nproc=10_000).num_threads == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("wrokers = 2", "wrokers: extra inputs"),
+        ("nproc = 0", "nproc: input should be"),
+        ("x =", ""),
+    ],
+)
+def test_a_wrong_profile_is_refused(tmp_path: Path, text: str, told: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(UserError) as caught:
+        load_profile(str(path))
+    assert told in str(caught.value)
+    assert str(caught.value).endswith("a profile holds workers, nproc, threads")
+
+
+def test_a_missing_profile_lists_those_there_are() -> None:
+    with pytest.raises(UserError, match="one of: local"):
+        load_profile("moon")
