@@ -29,7 +29,7 @@ from schemas.seal import Seal, SpecialIds
 from schemas.store import Store, exists, join, read_bytes, write_json
 
 SPACE = "\u2581"
-STEP_VERSION = 2
+STEP_VERSION = 3
 
 
 def prepare(
@@ -213,7 +213,8 @@ def from_sentencepiece(model: bytes, special: SpecialIds) -> Tokenizer:
         [decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse()]
     )
     for i in special.ids():
-        token = AddedToken(pieces[i], special=True, normalized=False)
+        # The mask takes the space before it, as the piece of a word does.
+        token = AddedToken(pieces[i], special=True, normalized=False, lstrip=i == special.mask)
         tokenizer.add_special_tokens([token])
         assert tokenizer.token_to_id(pieces[i]) == i, (pieces[i], i)
     # For users of the released model; shards hold no special tokens.
