@@ -132,4 +132,4 @@ def _columns(scores: Sequence[HeldoutScore]) -> dict[str, HeldoutScore]:
 def language_name(code: str) -> str:
     """Its English name, or the code where the table has none."""
     row = by_code().get(code)
-    return row.name if row and row.name else code
+    return row.name.split(" (")[0] if row and row.name else code

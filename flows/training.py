@@ -89,26 +89,36 @@ def environment() -> dict[str, str]:
 
 
 class LogTail:
-    """The lines that are appended to a file, from its first; a rewritten file is read again."""
+    """The lines that are appended to a file. A resumed run rewrites it up to its checkpoint: what
+    was given before is not given again."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._inode = self._offset = 0
+        self._given: list[int] = []  # hashes of lines, in order
+        self._place = 0  # how many of the file's lines are read
 
     def new_events(self) -> list[Event]:
         try:
             with self._path.open("rb") as file:
                 status = os.fstat(file.fileno())
                 if status.st_ino != self._inode or status.st_size < self._offset:
-                    self._inode, self._offset = status.st_ino, 0
+                    self._inode, self._offset, self._place = status.st_ino, 0, 0
                 file.seek(self._offset)
                 data = file.read()
         except FileNotFoundError:
             return []
         whole = data[: data.rfind(b"\n") + 1]
         self._offset += len(whole)
-        events = [parse(line) for line in whole.decode().splitlines()]
+        events = (parse(line.decode()) for line in whole.splitlines() if self._is_new(line))
         return [event for event in events if event is not None]
+
+    def _is_new(self, line: bytes) -> bool:
+        known = self._given[self._place : self._place + 1] == [hash(line)]
+        if not known:
+            self._given[self._place :] = [hash(line)]
+        self._place += 1
+        return not known
 
 
 def end(child: subprocess.Popen[bytes]) -> None:

@@ -71,9 +71,13 @@ def test_a_tail_gives_each_line_once_and_follows_a_rewritten_log(tmp_path: Path)
     log.write_text(started("a") + started("b"))
     assert [event.phase for event in tail.new_events()] == ["b"]
     rewritten = tmp_path / "other"
-    rewritten.write_text(started("c"))
+    rewritten.write_text(started("a") + started("c"))
     os.replace(rewritten, log)
     assert [event.phase for event in tail.new_events()] == ["c"]
+    with log.open("a") as appended:
+        appended.write(started("d"))
+    assert [event.phase for event in tail.new_events()] == ["d"]
+    assert tail.new_events() == []
 
 
 def test_grandchildren_in_their_own_session_are_ended_too(tmp_path: Path) -> None:
