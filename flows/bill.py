@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from flows.console import amount, duration
+from flows.console import amount
 from flows.estimate import TOKENS_PER_BYTE
 from flows.plan import Plan
 
@@ -35,8 +35,10 @@ def bill(plan: Plan) -> Iterator[str]:
         if phase.doubt:
             yield f"              may not be met: {phase.doubt}"
     yield from _work(plan)
-    time = f"about {duration(plan.seconds)}" if plan.seconds else "none: everything is there"
-    yield f"  time        {time}"
+    if plan.trained:
+        yield "  time        none: everything is there"
+    else:
+        yield f"  time        about {max(1, round(plan.seconds / 60)):,} min"
 
 
 def _work(plan: Plan) -> Iterator[str]:
