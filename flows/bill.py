@@ -19,6 +19,9 @@ def bill(plan: Plan) -> Iterator[str]:
     about = "" if plan.exact else "about "
     size = sum(origin.size_bytes for origin in plan.origins)
     yield f"  text        {len({o.code for o in plan.origins})} languages, {amount(size)}B on disk"
+    if plan.unread:
+        codes = ", ".join([*sorted(plan.unread)[:6], *(["..."] if len(plan.unread) > 6 else [])])
+        yield f"              and {len(plan.unread)} languages that no phase names: {codes}"
     tokens = size * TOKENS_PER_BYTE
     if plan.exact and plan.build:
         tokens = sum(stratum.tokens for stratum in plan.build.reused)

@@ -30,7 +30,8 @@ from schemas.store import Store, exists, join, local_path
 @dataclass(frozen=True)
 class Plan:
     recipe: Recipe
-    origins: tuple[Origin, ...]
+    origins: tuple[Origin, ...]  # that some phase reads
+    unread: frozenset[str]  # languages that the sources have and no phase names
     build: BuildPlan | None  # None before there is a tokenizer
     changed: dict[str, str]  # strata that exist in another form, and what has changed since
     phases: tuple[PhasePlan, ...]
@@ -64,17 +65,19 @@ class Plan:
 def make_plan(job: Job) -> Plan:
     """Raises UserError for whatever of the recipe and its inputs is wrong already."""
     recipe, store = job.load(), job.at()
-    origins = wanted(recipe, inventory(recipe))
+    found = inventory(recipe)
+    origins = wanted(recipe, found)
     seal = _tokenizer(recipe, store, origins)
     recipe = job.chosen(recipe)
     origins = wanted(recipe, origins)
+    unread = frozenset({o.code for o in found} - {o.code for o in origins})
     build = plan_build(recipe, store, seal, origins) if seal else None
     if seal is None or build is None or build.to_build:
         size = build.num_bytes if build else sum(origin.size_bytes for origin in origins)
         changed = _changes(store, build.to_build if build else ())
         phases = tuple(estimated(recipe, name, origins) for name in recipe.phases)
         left = seconds(recipe, recipe.phases, size, job.profile)
-        return Plan(recipe, origins, build, changed, phases, None, frozenset(), left)
+        return Plan(recipe, origins, unread, build, changed, phases, None, frozenset(), left)
 
     made = {name: make_manifest(recipe, name, store, seal, build.reused) for name in recipe.phases}
     _, heldout_url = make_heldout(recipe, store, seal, build.reused)
@@ -84,7 +87,7 @@ def make_plan(job: Job) -> Plan:
     done = frozenset(trained_phases(run_json) if run_json else ())
     phases = tuple(_exact(manifest) for manifest, _ in made.values())
     left = seconds(recipe, recipe.phases.keys() - done, 0, job.profile)
-    return Plan(recipe, origins, build, {}, phases, run_url, done, left)
+    return Plan(recipe, origins, unread, build, {}, phases, run_url, done, left)
 
 
 def _tokenizer(recipe: Recipe, store: Store, origins: Sequence[Origin]) -> Seal | None:

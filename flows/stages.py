@@ -33,9 +33,12 @@ def find_text(recipe: Recipe) -> tuple[Origin, ...]:
     from pipelines.inventory import inventory, wanted
 
     with console.stage("text") as stage:
-        origins = wanted(recipe, inventory(recipe))
+        found = inventory(recipe)
+        origins = wanted(recipe, found)
         size = sum(origin.size_bytes for origin in origins)
-        stage.result = f"{len(origins)} origins, {amount(size)}B on disk"
+        unread = len({o.code for o in found} - {o.code for o in origins})
+        beside = f"; {unread} languages are in no phase" if unread else ""
+        stage.result = f"{len(origins)} origins, {amount(size)}B on disk{beside}"
     return origins
 
 
