@@ -93,7 +93,10 @@ def serve_store(url: str) -> None:
         for run_json in finished_runs(store):
             console.say(f"  finished    {run_json.parent}")
         console.say("  Ctrl-C ends it")
-        signal.pause()
+        try:
+            signal.pause()
+        except KeyboardInterrupt:
+            console.say("  ended")
 
 
 def finished_runs(store: Store) -> list[Path]:

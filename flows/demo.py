@@ -81,7 +81,7 @@ def _show_end(plan: Plan, store: str) -> None:
     console.heading("Fill-mask")
     last = list(plan.recipe.phases)[-1]
     for answer in fill_masks(folder / "models", last, sample_probes()[:NUM_PROBES]):
-        console.say(f"  {answer.text}   ({answer.language}: {answer.expected})")
+        console.say(f"  {answer.text}   ({answer.language}; the text says: {answer.expected})")
         console.say(f"      trained    {answer.trained}")
         console.say(f"      untrained  {answer.untrained}")
     console.say()
