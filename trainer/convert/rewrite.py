@@ -1,0 +1,58 @@
+"""Export whatever holds a model as a `transformers` directory.
+
+runs/<name>/checkpoints/<phase>-<step>    rotary bases and tokenizer as its run has them
+CHECKPOINT.pt                             a raw Composer checkpoint: bases are the caller's
+a `transformers` directory                its own bases and tokenizer
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from schemas.errors import UserError
+from trainer.convert import from_checkpoint, from_composer, from_transformers, to_transformers
+from trainer.model import ModernBert, Theta
+
+
+def rewrite(
+    source: Path,
+    output: Path,
+    theta_full: float | None = None,
+    theta_local: float | None = None,
+    tokenizer: str | None = None,
+    torch_dtype: torch.dtype = torch.float32,
+) -> None:
+    """Write `output`; bases and tokenizer folder given here replace the source's.
+
+    `theta_local` is `theta_full` where only that is given. Raises UserError for a source that holds
+    no model, and for a Composer checkpoint without a base.
+    """
+    if output.resolve() == source.resolve():
+        raise UserError(f"{output} is what is to be exported: name another output")
+    given = None
+    if theta_full is not None:
+        given = Theta(theta_full, theta_full if theta_local is None else theta_local)
+    elif theta_local is not None:
+        raise UserError("a local rotary base needs the global one beside it: give both")
+    model, theta, found = _read(source, given)
+    theta = given or theta
+    to_transformers.export(
+        model, output, theta.full, theta.local, tokenizer or found, torch_dtype=torch_dtype
+    )
+
+
+def _read(source: Path, given: Theta | None) -> tuple[ModernBert, Theta, str | None]:
+    if (source / "point.json").exists():
+        return from_checkpoint.load(source)
+    if source.suffix == ".pt":
+        if given is None:
+            raise UserError(
+                f"{source} does not say its rotary bases: give --theta 10000 for a checkpoint of "
+                "pretraining, --theta 160000 for one of a later phase"
+            )
+        loaded = from_composer.load(source, given)
+        return loaded.model, loaded.theta, None
+    model, theta = from_transformers.load(source)
+    return model, theta, str(source) if (source / "tokenizer.json").exists() else None
