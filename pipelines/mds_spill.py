@@ -73,7 +73,9 @@ class SpillShards(PipelineStep):
         ends = np.cumsum(lengths)
         tokens = np.concatenate([*bodies, np.zeros(0, np.int64)])
         self._check_vocabulary(tokens, item.shard)
-        specials = _sums(np.isin(tokens, self.sealed.special.ids()), ends, lengths)
+        is_special = np.zeros(self.sealed.vocab_size, bool)
+        is_special[list(self.sealed.special.ids())] = True
+        specials = _sums(is_special[tokens], ends, lengths)
         num_bytes = _sums(self.piece_bytes[tokens], ends, lengths)
 
         reasons = dict.fromkeys(samples.broken, "unreadable")
