@@ -100,7 +100,7 @@ def seconds(recipe: Recipe, phases: Iterable[str], num_bytes: int, profile: Prof
         * operations_per_token(recipe.model, vocab_size, recipe.phases[name])
         for name in phases
     )
-    cores = profile.nproc * profile.num_threads
+    cores = profile.num_processes * profile.num_threads
     building = num_bytes / BUILD_BYTES_PER_S / profile.num_workers
     return building + operations / OPERATIONS_PER_S / cores
 

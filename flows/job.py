@@ -25,7 +25,9 @@ class Profile(Frozen):
     """Where and how wide things run: `infra/profiles/NAME.toml`, or a path to one."""
 
     workers: int = Field(0, ge=0, description="processes that build strata; 0: one a core")
-    nproc: int = Field(1, ge=1, description="training processes, one for each device")
+    nproc: int = Field(
+        0, ge=0, description="training processes; 0: one a GPU, or two on two cores and more"
+    )
     threads: int = Field(0, ge=0, description="of each training process; 0: its part of the cores")
 
     @property
@@ -33,8 +35,14 @@ class Profile(Frozen):
         return self.workers or os.cpu_count() or 1
 
     @property
+    def num_processes(self) -> int:
+        # Counted by their device files: torch would take seconds to say it.
+        gpus = len(list(Path("/dev").glob("nvidia[0-9]*")))
+        return self.nproc or gpus or min(2, os.cpu_count() or 1)
+
+    @property
     def num_threads(self) -> int:
-        return self.threads or max(1, (os.cpu_count() or 1) // self.nproc)
+        return self.threads or max(1, (os.cpu_count() or 1) // self.num_processes)
 
 
 class Job(Frozen):

@@ -15,16 +15,17 @@ from flows.estimate import LanguagePlan, PhasePlan, estimated, seconds
 from flows.job import Job
 from flows.stages import trained_phases
 from pipelines.build import BuildPlan, OriginPlan, plan_build
-from pipelines.describe import make_heldout, make_run
+from pipelines.describe import describe_heldout, describe_run, heldout_url
 from pipelines.inventory import Origin, inventory, wanted
-from pipelines.manifests import make_manifest
-from pipelines.tokenizer import prepare
+from pipelines.manifests import decide_manifest
+from pipelines.tokenizer import find
+from schemas import manifest as manifests
+from schemas import run as runs
 from schemas import stratum as strata
 from schemas.digest import Json
 from schemas.manifest import Manifest
 from schemas.recipe import Recipe
-from schemas.seal import Seal
-from schemas.store import Store, exists, join, local_path
+from schemas.store import Store, join, local_path
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def make_plan(job: Job) -> Plan:
     recipe, store = job.load(), job.at()
     found = inventory(recipe)
     origins = wanted(recipe, found)
-    seal = _tokenizer(recipe, store, origins)
+    seal = find(recipe, store, origins)
     recipe = job.chosen(recipe)
     origins = wanted(recipe, origins)
     unread = frozenset({o.code for o in found} - {o.code for o in origins})
@@ -79,22 +80,18 @@ def make_plan(job: Job) -> Plan:
         left = seconds(recipe, recipe.phases, size, job.profile)
         return Plan(recipe, origins, unread, build, changed, phases, None, frozenset(), left)
 
-    made = {name: make_manifest(recipe, name, store, seal, build.reused) for name in recipe.phases}
-    _, heldout_url = make_heldout(recipe, store, seal, build.reused)
-    urls = {name: url for name, (_, url) in made.items()}
-    _, run_url = make_run(recipe, store, seal, heldout_url, urls)
+    made = {
+        name: decide_manifest(recipe, name, store, seal, build.reused)[0] for name in recipe.phases
+    }
+    heldout = describe_heldout(recipe, store, seal, build.reused)
+    urls = {name: manifests.url_of(store, manifest) for name, manifest in made.items()}
+    run = describe_run(recipe, store, seal, heldout_url(store, heldout), urls)
+    run_url = runs.url_of(store, run)
     run_json = local_path(run_url)
     done = frozenset(trained_phases(run_json) if run_json else ())
-    phases = tuple(_exact(manifest) for manifest, _ in made.values())
+    phases = tuple(_exact(manifest) for manifest in made.values())
     left = seconds(recipe, recipe.phases.keys() - done, 0, job.profile)
     return Plan(recipe, origins, unread, build, {}, phases, run_url, done, left)
-
-
-def _tokenizer(recipe: Recipe, store: Store, origins: Sequence[Origin]) -> Seal | None:
-    """The sealed tokenizer if there is one."""
-    if recipe.tokenizer.train and not exists(join(store.url, "tokenizers")):
-        return None
-    return prepare(recipe, store, origins)
 
 
 def _exact(manifest: Manifest) -> PhasePlan:

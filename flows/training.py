@@ -73,11 +73,12 @@ def train(
 
 def command(run_json: Path, phase: str | None, profile: Profile) -> list[str]:
     launcher = ["-m", "torch.distributed.run", "--standalone", "--max-restarts", "0"]
-    launcher += ["--nproc-per-node", str(profile.nproc)]
+    launcher += ["--nproc-per-node", str(profile.num_processes)]
+    launcher += ["--shutdown-timeout", str(round(GRACE_S))]
     trainer = ["-m", "trainer", str(run_json), "--threads", str(profile.num_threads)]
     if phase is not None:
         trainer += ["--phase", phase]
-    return [sys.executable, *(launcher if profile.nproc > 1 else []), *trainer]
+    return [sys.executable, *(launcher if profile.num_processes > 1 else []), *trainer]
 
 
 def environment() -> dict[str, str]:

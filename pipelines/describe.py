@@ -17,7 +17,21 @@ from schemas.stratum import HELDOUT, Stratum, stratum_folder
 def make_heldout(
     recipe: Recipe, store: Store, sealed: Seal, strata: Sequence[Stratum]
 ) -> tuple[Heldout, str]:
-    """What is held out, of all strata together; and its URL.
+    """What is held out, of all strata together, in the store; and its URL."""
+    heldout = describe_heldout(recipe, store, sealed, strata)
+    url = heldout_url(store, heldout)
+    write_json(url, heldout.model_dump(mode="json"))
+    return heldout, url
+
+
+def heldout_url(store: Store, heldout: Heldout) -> str:
+    return join(store.url, "heldout", f"{heldout.id}.json")
+
+
+def describe_heldout(
+    recipe: Recipe, store: Store, sealed: Seal, strata: Sequence[Stratum]
+) -> Heldout:
+    """What is held out, of all strata together.
 
     Raises UserError when the recipe's sources leave nothing to hold out.
     """
@@ -28,7 +42,7 @@ def make_heldout(
             f"{recipe.heldout.min_stratum_documents} documents; add text or lower "
             "heldout.min_stratum_documents"
         )
-    heldout = Heldout(
+    return Heldout(
         tokenizer=sealed.digest,
         vocab_size=sealed.vocab_size,
         context=recipe.heldout.context,
@@ -46,16 +60,20 @@ def make_heldout(
             for s in sorted(held, key=lambda s: str(s.name))
         ),
     ).sealed()
-    url = join(store.url, "heldout", f"{heldout.id}.json")
-    write_json(url, heldout.model_dump(mode="json"))
-    return heldout, url
 
 
 def make_run(
     recipe: Recipe, store: Store, sealed: Seal, heldout_url: str, manifests: Mapping[str, str]
 ) -> tuple[Run, str]:
-    """The run description over the manifests of phases (name -> URL); and its URL."""
-    run = Run(
+    """The run description over the manifests of phases (name -> URL), written; and its URL."""
+    run = describe_run(recipe, store, sealed, heldout_url, manifests)
+    return run, runs.publish(store, run)
+
+
+def describe_run(
+    recipe: Recipe, store: Store, sealed: Seal, heldout_url: str, manifests: Mapping[str, str]
+) -> Run:
+    return Run(
         recipe=recipe.name,
         seed=recipe.seed,
         tokenizer=store.relative(seals.seal_folder(store.url, sealed.digest)),
@@ -67,4 +85,3 @@ def make_run(
             for name, url in manifests.items()
         ),
     ).sealed()
-    return run, runs.publish(store, run)

@@ -55,7 +55,19 @@ class Part:
 def make_manifest(
     recipe: Recipe, phase_name: str, store: Store, sealed: Seal, strata: Sequence[Stratum]
 ) -> tuple[Manifest, str]:
-    """The manifest of a phase over committed strata, written if it is new; and its URL.
+    """The manifest of a phase, in the store under its id and named "main"; and its URL."""
+    manifest, shards = decide_manifest(recipe, phase_name, store, sealed, strata)
+    url = manifests.url_of(store, manifest)
+    if not exists(url):
+        manifests.publish(store, manifest, shards)
+    manifests.name_manifest(store, manifest, "main")
+    return manifest, url
+
+
+def decide_manifest(
+    recipe: Recipe, phase_name: str, store: Store, sealed: Seal, strata: Sequence[Stratum]
+) -> tuple[Manifest, pa.Table]:
+    """The manifest of a phase over committed strata, and its shard table; publishes neither.
 
     Raises UserError for a pool that languages and caps cannot fill, a language set of which no
     member is present, and, in strict phases, for absent members.
@@ -109,12 +121,7 @@ def make_manifest(
         exclusions=(listed,) if listed else (),
         ledger=total_ledger(p.stratum.ledger for p in parts).model_copy(update={"unreadable": ()}),
     ).sealed()
-    folder = manifests.folder_of(store, recipe.name, phase_name, manifest.id)
-    url = join(folder, "manifest.json")
-    if not exists(url):
-        manifests.publish(store, manifest, _shard_table(parts, store))
-    manifests.name_manifest(store, manifest, "main")
-    return manifest, url
+    return manifest, _shard_table(parts, store)
 
 
 def _read(phase_name: str, phase: Phase, strata: Sequence[Stratum]) -> list[tuple[Stratum, str]]:

@@ -75,14 +75,43 @@ def _read(store: Store, path: str, special: SpecialIds) -> Seal:
     return sealed
 
 
+def find(recipe: Recipe, store: Store, origins: Sequence[Origin]) -> Seal | None:
+    """The recipe's tokenizer if it need not be trained any more, else None."""
+    if recipe.tokenizer.path is not None:
+        return _read(store, recipe.tokenizer.path, recipe.tokenizer.special)
+    memo = _memo(recipe, store, origins)
+    if not exists(memo):
+        return None
+    folder = seals.seal_folder(store.url, json.loads(read_bytes(memo))["digest"])
+    return seals.load(folder)[0]
+
+
 def train(
     recipe: Recipe, store: Store, origins: Sequence[Origin], progress: Progress = silent
 ) -> Seal:
     """Train a tokenizer on a sample of the origins, or return the one trained alike before."""
+    assert recipe.tokenizer.train is not None
+    found = find(recipe, store, origins)
+    if found is not None:
+        return found
+    model = _train_sentencepiece(recipe, _training(origins), recipe.tokenizer.train, progress)
+    data = from_sentencepiece(model, recipe.tokenizer.special).to_str().encode()
+    sealed = seals.seal(data, recipe.tokenizer.special, origin="trained")
+    seals.save(store.url, sealed, data)
+    write_json(_memo(recipe, store, origins), {"digest": sealed.digest})
+    return sealed
+
+
+def _training(origins: Sequence[Origin]) -> list[Origin]:
+    return [o for o in origins if any(f.split == "train" for f in o.files)]
+
+
+def _memo(recipe: Recipe, store: Store, origins: Sequence[Origin]) -> str:
+    """Where the digest of a tokenizer stands, under the id of all that decides its training."""
     settings = recipe.tokenizer.train
     assert settings is not None
-    training = [o for o in origins if any(f.split == "train" for f in o.files)]
-    digests = fingerprints(store, (f for o in training for f in o.files if f.split == "train"))
+    files = {o: [f for f in o.files if f.split == "train"] for o in _training(origins)}
+    digests = fingerprints(store, (f for found in files.values() for f in found))
     wanted: Json = {
         "step": STEP_VERSION,
         "sentencepiece": sentencepiece.__version__,
@@ -90,20 +119,10 @@ def train(
         "settings": settings.model_dump(),
         "special": recipe.tokenizer.special.model_dump(),
         "text": [
-            [o.source, o.language, *(digests[f.url] for f in o.files if f.split == "train")]
-            for o in training
+            [o.source, o.language, *(digests[f.url] for f in found)] for o, found in files.items()
         ],
     }
-    memo = join(store.url, "tokenizers", f"trained-{content_id(wanted)}.json")
-    if exists(memo):
-        folder = seals.seal_folder(store.url, json.loads(read_bytes(memo))["digest"])
-        return seals.load(folder)[0]
-    model = _train_sentencepiece(recipe, training, settings, progress)
-    data = from_sentencepiece(model, recipe.tokenizer.special).to_str().encode()
-    sealed = seals.seal(data, recipe.tokenizer.special, origin="trained")
-    seals.save(store.url, sealed, data)
-    write_json(memo, {"digest": sealed.digest})
-    return sealed
+    return join(store.url, "tokenizers", f"trained-{content_id(wanted)}.json")
 
 
 def _train_sentencepiece(

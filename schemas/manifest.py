@@ -103,19 +103,23 @@ class Manifest(Frozen):
         return self.model_copy(update={"id": content_id(content)})
 
 
-def folder_of(store: Store, recipe: str, phase: str, identity: str) -> str:
-    return join(store.url, "manifests", recipe, phase, identity)
+def url_of(store: Store, manifest: Manifest) -> str:
+    """Where a manifest lies or would lie."""
+    return join(
+        store.url, "manifests", manifest.recipe, manifest.phase, manifest.id, "manifest.json"
+    )
 
 
 def publish(store: Store, manifest: Manifest, shards: pa.Table) -> str:
     """Write the shard table, then the manifest; returns its URL."""
-    folder = folder_of(store, manifest.recipe, manifest.phase, manifest.id)
+    url = url_of(store, manifest)
+    folder = url.rsplit("/", 1)[0]
     sink = io.BytesIO()
     with ipc.new_file(sink, SHARDS) as writer:
         writer.write_table(shards.cast(SHARDS).combine_chunks())
     write_bytes(join(folder, "shards.arrow"), sink.getvalue())
-    write_json(join(folder, "manifest.json"), manifest.model_dump(mode="json"))
-    return join(folder, "manifest.json")
+    write_json(url, manifest.model_dump(mode="json"))
+    return url
 
 
 def name_manifest(store: Store, manifest: Manifest, name: str) -> None:

@@ -63,13 +63,14 @@ class Run(Frozen):
         return self.model_copy(update={"id": content_id(content)})
 
 
-def run_folder(store: Store, run: Run) -> str:
-    return join(store.url, "runs", f"{run.recipe}-{run.id}")
+def url_of(store: Store, run: Run) -> str:
+    """Where a run's description lies or would lie; everything of the run is beside it."""
+    return join(store.url, "runs", f"{run.recipe}-{run.id}", "run.json")
 
 
 def publish(store: Store, run: Run) -> str:
     """Write run.json; returns its URL."""
-    url = join(run_folder(store, run), "run.json")
+    url = url_of(store, run)
     write_json(url, run.model_dump(mode="json"))
     return url
 

@@ -1,1 +1,1 @@
-"""Manifests to weights: the data order, the model, the loop, and the way in and out of transformers."""
+"""Manifests to weights: data order, model, loop, and the way in and out of transformers."""

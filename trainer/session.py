@@ -23,8 +23,9 @@ from schemas import seal
 from schemas.errors import UserError
 from schemas.run import Heldout, Run, RunPhase
 from schemas.store import Store, local_path, read_bytes
+from schemas.token_bytes import token_bytes
 from trainer.distributed import Ranks
-from trainer.heldout_text import HeldoutText, token_bytes
+from trainer.heldout_text import HeldoutText
 from trainer.journal import Journal, Lines
 
 

@@ -6,8 +6,8 @@ import math
 import pytest
 
 from schemas.seal import SpecialIds, seal
+from schemas.token_bytes import token_bytes
 from trainer.heldout import Least, Sums, score
-from trainer.heldout_text import token_bytes
 
 ENOUGH = {"targets": 2000.0, "documents": 5.0}
 LEAST = Least(documents=5, targets=2000)
