@@ -19,6 +19,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _prefect = False
+DRAIN_S = 10
 
 
 def use_prefect(api_url: str, home: str) -> None:
@@ -32,6 +33,18 @@ def use_prefect(api_url: str, home: str) -> None:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # the console is flows/console.py's
     }
+
+
+def leave_prefect() -> None:
+    """Send what still waits to be sent, before the server goes away; then plain calls again."""
+    global _prefect
+    if _prefect:
+        from prefect.events.worker import EventsWorker
+        from prefect.logging.handlers import APILogWorker
+
+        APILogWorker.drain_all(timeout=DRAIN_S)
+        EventsWorker.drain_all(timeout=DRAIN_S)
+    _prefect = False
 
 
 def on_prefect() -> bool:

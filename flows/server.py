@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from flows.console import console
-from flows.orchestrate import use_prefect
+from flows.orchestrate import leave_prefect, use_prefect
 from schemas.errors import UserError
 from schemas.progress import Progress
 from schemas.store import Store, join, local_path
@@ -114,6 +114,7 @@ def prefect_server(store: Store) -> Iterator[Server]:
     try:
         yield Server(url, str(home), process)
     finally:
+        leave_prefect()
         _end(process)
 
 
