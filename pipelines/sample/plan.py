@@ -80,7 +80,8 @@ def fill_above(weights: list[float], floors: list[float], total: float) -> list[
 
 def _share(row: Language, num_bytes: float) -> Share:
     num_train = max(_floor_documents(row), round(num_bytes * (1 - _TEST_PART) / MEAN_BYTES))
-    num_test = max(1, round(num_train * _TEST_PART)) if _has_test_split(row) else 0
+    least = 8 if row.subset in written_languages() else 1  # enough for a held-out figure
+    num_test = max(least, round(num_train * _TEST_PART)) if _has_test_split(row) else 0
     return Share(row, num_train, num_test, num_bytes / (num_train + num_test))
 
 

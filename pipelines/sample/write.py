@@ -20,7 +20,7 @@ from pipelines.sample.noise import NOISE_PART
 from pipelines.sample.passages import written_languages
 from schemas.errors import UserError
 
-VERSION = 1
+VERSION = 2
 """Grows whenever the same parameters give other bytes."""
 
 _README = """\
