@@ -32,7 +32,7 @@ from schemas.shard import TOKENS_PER_SHARD, ShardMeta
 from schemas.store import Store, join
 from schemas.stratum import HELDOUT, TRAIN, Stratum, StratumName
 
-STEP_VERSION = 1  # of map, decide and reduce; bumped when what they make of a file changes
+STEP_VERSION = 2  # of map, decide and reduce; bumped when what they make of a file changes
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,11 @@ def build(
         scratch = join(store.url, "spills", f"decide-{uuid.uuid4().hex[:8]}")
         progress("duplicates and held-out text", 0, 1)
         refs = {id(p): _refs(p) for p in plan.to_build}
-        decisions = decide([r for group in refs.values() for r in group], recipe.heldout, scratch)
+        try:
+            rows = [ref for group in refs.values() for ref in group]
+            decisions = decide(rows, recipe.heldout, scratch)
+        finally:
+            store.remove(scratch)
         progress("duplicates and held-out text", 1, 1)
         items = [
             (p, planned, refs[id(p)], gather_items(p, planned, refs[id(p)], decisions, sealed))
@@ -181,12 +185,14 @@ def build(
             for planned in p.strata
         ]
         _gather([i for *_, group in items for i in group], workers, Path(logs), progress)
-        built = []
+        built: list[Stratum] = []
+        held_out = 0
         for done, (_, planned, group, shards) in enumerate(items):
             progress("strata", done, len(items))
-            built.append(publish(planned, group, shards, sealed))
+            # An origin's training stratum stands before its held-out one.
+            built.append(publish(planned, group, shards, sealed, held_out))
+            held_out = built[-1].ledger.dropped.get("held_out", 0)
         progress("strata", len(items), len(items))
-    store.remove(scratch)
     return (*plan.reused, *built)
 
 
@@ -247,7 +253,6 @@ def gather_items(
             files=tuple(f.file.relative for f in plan.files),
             decision=decision,
             meta=meta,
-            num_tokens=tokens,
             scratch=planned.scratch,
         )
         for index in range(num_shards)

@@ -4,7 +4,7 @@ In: the metadata of spills (never tokens). Out, for each origin, a `Decision`:
 
     tallies      documents and tokens of each tier, before duplicates go
     keepers      text hash -> the one copy that stays, for texts that occur more than once
-    threshold    documents whose near-duplicate group hashes below it are held out
+    threshold    documents whose near-duplicate group hashes up to it are held out
 
 Everything is a combine by key, so any runner computes it in any order. The copy that stays is the
 smallest (held-out first, key, file, record): text that is held out is never trained on.

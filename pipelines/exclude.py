@@ -20,7 +20,6 @@ import pyarrow.parquet as pq
 
 from schemas import exclusions
 from schemas.digest import Json, content_id
-from schemas.exclusions import ExclusionRef
 from schemas.shard import digest_of, open_shard
 from schemas.store import Store, exists, join, read_bytes, write_bytes
 from schemas.stratum import HELDOUT, Stratum, stratum_folder
@@ -111,8 +110,8 @@ def _find(store: Store, strata: Sequence[Stratum], sources: Sequence[str]) -> pa
     return table.sort_by([("shard", "ascending"), ("document", "ascending")])
 
 
-def exclude(store: Store, groups: pa.Table, read: set[str]) -> ExclusionRef | None:
-    """The exclusion list of a phase that reads the strata `read` (ids); None when it is empty.
+def exclude(groups: pa.Table, read: set[str]) -> pa.Table:
+    """The exclusion list (exclusions.ROWS) of a phase that reads the strata `read` (ids).
 
     Held-out documents of every stratum count, whatever the phase reads.
     """
@@ -136,6 +135,4 @@ def exclude(store: Store, groups: pa.Table, read: set[str]) -> ExclusionRef | No
             for row in rows
             if row is not keeper and not row["held_out"]
         ]
-    if not excluded:
-        return None
-    return exclusions.save(store, pa.Table.from_pylist(excluded, exclusions.ROWS))
+    return pa.Table.from_pylist(excluded, exclusions.ROWS)

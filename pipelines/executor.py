@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import io
+import multiprocessing
 import os
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from datatrove.executor.local import LocalPipelineExecutor
@@ -17,6 +20,10 @@ from datatrove.utils.stats import PipelineStats
 from schemas.progress import Progress
 
 
+class WorkerDied(RuntimeError):
+    """A worker ended without a word."""
+
+
 class QuietExecutor(LocalPipelineExecutor):
     """datatrove's local executor; its task logs go to the log folder and not to the terminal."""
 
@@ -24,6 +31,26 @@ class QuietExecutor(LocalPipelineExecutor):
         os.environ["TOKENIZERS_PARALLELISM"] = "false"  # processes scale better than its threads
         with contextlib.redirect_stderr(_Nowhere()):
             return super()._run_for_rank(rank, local_rank, node_rank)
+
+    def run(self) -> None:
+        """All ranks on a pool that notices when the system kills one of its workers."""
+        if self.workers == 1:
+            super().run()
+            return
+        context = multiprocessing.get_context("forkserver")
+        with ProcessPoolExecutor(self.workers, mp_context=context) as pool:
+            ranks = [pool.submit(self._run_for_rank, rank) for rank in range(self.tasks)]
+            try:
+                for rank in as_completed(ranks):
+                    rank.result()
+            except BrokenProcessPool as error:
+                raise WorkerDied(
+                    f"one of the {self.workers} build workers was killed, most likely for want of "
+                    "memory; run the same command again (finished work is kept), with fewer "
+                    "workers in the profile if it happens twice"
+                ) from error
+            finally:
+                pool.shutdown(cancel_futures=True)
 
     def save_executor_as_json(self, indent: int = 4) -> None:
         """Nothing: the work of a task is known by content, and its list can be very long."""

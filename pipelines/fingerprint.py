@@ -25,10 +25,7 @@ def fingerprints(store: Store, files: Iterable[InputFile]) -> dict[str, str]:
     for file in files:
         path = local_path(file.url)
         if path is None:
-            fs, remote = fsspec.core.url_to_fs(file.url)
-            info = fs.info(remote)
-            name = info.get("sha256") or info.get("ETag") or info.get("etag") or fs.ukey(remote)
-            found[file.url] = str(name).strip('"')
+            found[file.url] = _remote(file.url)
             continue
         status = path.stat()
         stamp = f"{status.st_size}-{status.st_mtime_ns}"
@@ -42,3 +39,17 @@ def fingerprints(store: Store, files: Iterable[InputFile]) -> dict[str, str]:
     if known != len(cache):
         write_json(cache_url, cache)
     return found
+
+
+def _remote(url: str) -> str:
+    """What the store says of the content, else sha256 of the bytes; never the address."""
+    fs, path = fsspec.core.url_to_fs(url)
+    info = fs.info(path)
+    lfs = info.get("lfs")
+    vouched = [lfs.get("sha256") if isinstance(lfs, dict) else getattr(lfs, "sha256", None)]
+    vouched += [info.get(name) for name in ("sha256", "blob_id", "ETag", "etag")]
+    for name in vouched:
+        if name:
+            return str(name).strip('"')
+    with fs.open(path, "rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()

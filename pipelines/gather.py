@@ -9,6 +9,7 @@ drops. A datatrove task gathers a share of all shards of a build.
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,7 +25,7 @@ from pipelines.decision import Decision, SpillRef
 from schemas import shard as shards
 from schemas.ledger import DROPS
 from schemas.shard import DOCUMENTS, ShardMeta
-from schemas.store import exists, join, write_bytes, write_json
+from schemas.store import exists, join, read_bytes, write_bytes, write_json
 from schemas.stratum import HELDOUT, StratumName
 
 
@@ -40,7 +41,6 @@ class GatherShard:
     files: tuple[str, ...]  # relative names of the origin's files
     decision: Decision
     meta: ShardMeta
-    num_tokens: int  # of the stratum, before duplicates go
     scratch: str  # folder of what the publish step reads
 
     @property
@@ -66,9 +66,17 @@ class Gather(PipelineStep):
         self, data: DocumentsPipeline = None, rank: int = 0, world_size: int = 1
     ) -> DocumentsPipeline:
         for item in self.tasks[rank]:
-            if not exists(item.done):
+            if not is_gathered(item):
                 gather(item)
             yield Document(text="", id=item.done)
+
+
+def is_gathered(item: GatherShard) -> bool:
+    """Whether the shard was made before, and is still there."""
+    if not exists(item.done):
+        return False
+    name = json.loads(read_bytes(item.done))["shard"]
+    return not name or exists(join(item.folder, name))
 
 
 def gather(item: GatherShard) -> None:

@@ -93,7 +93,7 @@ def import_mds(
     with tempfile.TemporaryDirectory(prefix="mmbert-import-") as logs:
         _spill_missing(items, store, sealed, name, seed, workers, Path(logs), progress)
         gathered = _gather(planned, refs, files, sealed, workers, Path(logs), progress)
-    return publish(planned, refs, gathered, sealed)
+    return publish(planned, refs, gathered, sealed, held_out=0)
 
 
 def _spill_missing(
@@ -141,7 +141,6 @@ def _gather(
             files=tuple(file.relative for file in files),
             decision=decision,
             meta=ShardMeta(sealed.digest, sealed.vocab_size, str(planned.name)),
-            num_tokens=num_tokens,
             scratch=planned.scratch,
         )
         for index in range(num_shards)

@@ -11,10 +11,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipelines.exclude import exclude, find_groups
 from pipelines.inventory import MULTILINGUAL, in_group, phase_codes, reads
@@ -22,7 +22,6 @@ from pipelines.weights import apportion, fill, quota, require_room, temperature
 from schemas import exclusions as exclusion_lists
 from schemas import manifest as manifests
 from schemas.errors import UserError
-from schemas.exclusions import ExclusionRef
 from schemas.language import by_code
 from schemas.ledger import total as total_ledger
 from schemas.manifest import SHARDS, Absence, LanguageShare, Manifest, StratumShare
@@ -42,7 +41,7 @@ class Part:
     share: str  # MULTILINGUAL or a key of the phase's shares
     shards: tuple[RowCount, ...]  # at the phase's context, exclusions taken off
 
-    @property
+    @cached_property
     def count(self) -> RowCount:
         return sum(self.shards, RowCount(0, 0, 0))
 
@@ -56,9 +55,11 @@ def make_manifest(
     recipe: Recipe, phase_name: str, store: Store, sealed: Seal, strata: Sequence[Stratum]
 ) -> tuple[Manifest, str]:
     """The manifest of a phase, in the store under its id and named "main"; and its URL."""
-    manifest, shards = decide_manifest(recipe, phase_name, store, sealed, strata)
+    manifest, shards, excluded = decide_manifest(recipe, phase_name, store, sealed, strata)
     url = manifests.url_of(store, manifest)
     if not exists(url):
+        if excluded.num_rows:
+            exclusion_lists.save(store, excluded)
         manifests.publish(store, manifest, shards)
     manifests.name_manifest(store, manifest, "main")
     return manifest, url
@@ -66,8 +67,8 @@ def make_manifest(
 
 def decide_manifest(
     recipe: Recipe, phase_name: str, store: Store, sealed: Seal, strata: Sequence[Stratum]
-) -> tuple[Manifest, pa.Table]:
-    """The manifest of a phase over committed strata, and its shard table; publishes neither.
+) -> tuple[Manifest, pa.Table, pa.Table]:
+    """The manifest of a phase over committed strata, its shards and exclusions; publishes none.
 
     Raises UserError for a pool that languages and caps cannot fill, a language set of which no
     member is present, and, in strict phases, for absent members.
@@ -75,8 +76,8 @@ def decide_manifest(
     phase = recipe.phases[phase_name]
     read = _read(phase_name, phase, strata)
     groups = find_groups(store, strata, list(recipe.sources))
-    listed = exclude(store, groups, {s.id for s, _ in read})
-    parts = _parts(read, phase.context, store, listed)
+    excluded = exclude(groups, {s.id for s, _ in read})
+    parts = _parts(read, phase.context, excluded)
     if not parts:
         raise UserError(
             f"phases.{phase_name}: no source has text for it; check its languages and shares, "
@@ -118,10 +119,10 @@ def decide_manifest(
             for p, q, k in zip(parts, targets, rows, strict=True)
         ),
         absent=absent,
-        exclusions=(listed,) if listed else (),
+        exclusions=(exclusion_lists.ref_of(excluded),) if excluded.num_rows else (),
         ledger=total_ledger(p.stratum.ledger for p in parts).model_copy(update={"unreadable": ()}),
     ).sealed()
-    return manifest, _shard_table(parts, store)
+    return manifest, _shard_table(parts, store), excluded
 
 
 def _read(phase_name: str, phase: Phase, strata: Sequence[Stratum]) -> list[tuple[Stratum, str]]:
@@ -136,17 +137,13 @@ def _read(phase_name: str, phase: Phase, strata: Sequence[Stratum]) -> list[tupl
     return read
 
 
-def _parts(
-    read: Sequence[tuple[Stratum, str]], context: int, store: Store, listed: ExclusionRef | None
-) -> list[Part]:
+def _parts(read: Sequence[tuple[Stratum, str]], context: int, excluded: pa.Table) -> list[Part]:
     """What each stratum has at a context once its excluded documents are taken off."""
-    gone: dict[str, RowCount] = {}
-    if listed is not None:
-        table = exclusion_lists.load(store, listed)
-        for digest in table.column("shard").unique().to_pylist():
-            mask = pc.equal(table.column("shard"), digest)
-            lengths = table.filter(mask).column("num_tokens").to_numpy()
-            gone[digest] = count_rows(lengths.astype(np.int64), context)
+    lengths: dict[str, list[int]] = {}
+    columns = (excluded.column(name).to_pylist() for name in ("shard", "num_tokens"))
+    for digest, length in zip(*columns, strict=True):
+        lengths.setdefault(digest, []).append(length)
+    gone = {d: count_rows(np.array(found), context) for d, found in lengths.items()}
     nothing = RowCount(0, 0, 0)
     parts = []
     for stratum, share in read:
@@ -162,9 +159,10 @@ def _parts(
 
 def share_out(phase: Phase, where: str, parts: Sequence[Part]) -> list[int]:
     """Target tokens q of each part; they sum to pool_tokens exactly."""
-    sizes: dict[tuple[str, str], int] = {}
-    for part in parts:
-        sizes[part.entry] = sizes.get(part.entry, 0) + part.count.tokens
+    members: dict[tuple[str, str], list[int]] = {}
+    for i, part in enumerate(parts):
+        members.setdefault(part.entry, []).append(i)
+    sizes = {e: sum(parts[i].count.tokens for i in found) for e, found in members.items()}
     room: dict[str, float] = {}
     for (share, _), size in sizes.items():
         room[share] = room.get(share, 0.0) + phase.max_epochs * size
@@ -179,10 +177,9 @@ def share_out(phase: Phase, where: str, parts: Sequence[Part]) -> list[int]:
             wanted[f"{share}\0{code}"] = target
     targets = apportion(phase.pool_tokens, wanted)
     result = [0] * len(parts)
-    for share, code in sizes:
-        members = [i for i, part in enumerate(parts) if part.entry == (share, code)]
+    for (share, code), found in members.items():
         target, size = targets[f"{share}\0{code}"], sizes[share, code]
-        inside = {f"{i:06d}": target * parts[i].count.tokens / size for i in members}
+        inside = {f"{i:06d}": target * parts[i].count.tokens / size for i in found}
         for name, tokens in apportion(target, inside).items():
             result[int(name)] = tokens
     return result

@@ -25,4 +25,6 @@ def group_hash(seed: int, text: str) -> int:
     shingles = np.zeros(count, np.uint64)
     for place in range(width):
         shingles = shingles * np.uint64(0x100000001B3) + hashes[place : place + count]
-    return int(keyed_array(keyed(seed), shingles).min())
+    smallest = int(keyed_array(keyed(seed), shingles).min())
+    # Hashed once more: the smallest of many is small, and long texts would be chosen more often.
+    return keyed(seed, smallest)

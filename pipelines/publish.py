@@ -40,11 +40,17 @@ class PlannedStratum:
 
 
 def publish(
-    planned: PlannedStratum, refs: Sequence[SpillRef], items: Sequence[GatherShard], sealed: Seal
+    planned: PlannedStratum,
+    refs: Sequence[SpillRef],
+    items: Sequence[GatherShard],
+    sealed: Seal,
+    held_out: int,
 ) -> Stratum:
     """Commit one stratum whose shards are gathered.
 
-    Raises LedgerError when documents are unaccounted for; nothing is published then.
+    `held_out` counts the documents that the origin's training stratum gave up for the held-out
+    one: where a source has no test split, they are what the latter reads. Raises LedgerError when
+    documents are unaccounted for; nothing is published then.
     """
     entries, repaired, tables = [], 0, []
     kept_bytes = kept_documents = 0
@@ -69,11 +75,10 @@ def publish(
             read += spill.read
             unreadable += spill.unreadable
             tables.append(spills.read_dropped(ref.folder))
-    # Held-out text that was chosen here is read by the training stratum, which says "held_out".
     dropped = pa.concat_tables(tables) if tables else DROPS.empty_table()
     write_drops(join(planned.folder, "dropped.parquet"), dropped)
     ledger = Ledger(
-        read=kept_documents if moved_here else read,
+        read=held_out if moved_here else read,
         kept=kept_documents,
         dropped=dict(sorted(Counter(dropped.column("reason").to_pylist()).items())),
         kept_bytes=kept_bytes,

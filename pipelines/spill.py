@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 from schemas.ledger import DROPS, Frozen, UnreadableSpan
 from schemas.store import exists, join, local_path, read_bytes, write_bytes, write_json
 
-# A document as the map step leaves it. `order` is its place among the origin's files and records:
-# it breaks ties between equal keys. `group` hashes near-duplicates alike, for the held-out split.
+# A document as the map step leaves it. (file, record) breaks ties between equal keys; `group`
+# hashes near-duplicates alike, for the held-out split.
 META = pa.schema(
     [
         ("key", pa.uint64()),

@@ -38,7 +38,9 @@ def prepare(
     """The recipe's tokenizer, sealed and in the store; trained only when it never was before."""
     settings = recipe.tokenizer
     if settings.path is not None:
-        return _read(store, settings.path, settings.special)
+        sealed, data = _read(settings.path, settings.special)
+        seals.save(store.url, sealed, data)
+        return sealed
     return train(recipe, store, origins, progress)
 
 
@@ -53,7 +55,7 @@ def load(store: Store, sealed: Seal) -> Tokenizer:
     return tokenizer
 
 
-def _read(store: Store, path: str, special: SpecialIds) -> Seal:
+def _read(path: str, special: SpecialIds) -> tuple[Seal, bytes]:
     if exists(join(path, "tokenizer.json")):
         path = join(path, "tokenizer.json")
     if not exists(path):
@@ -71,14 +73,13 @@ def _read(store: Store, path: str, special: SpecialIds) -> Seal:
             f"tokenizer.path: {path} is no tokenizer that the `tokenizers` library wrote; "
             "give a tokenizer.json or a SentencePiece .model"
         ) from error
-    seals.save(store.url, sealed, data)
-    return sealed
+    return sealed, data
 
 
 def find(recipe: Recipe, store: Store, origins: Sequence[Origin]) -> Seal | None:
     """The recipe's tokenizer if it need not be trained any more, else None."""
     if recipe.tokenizer.path is not None:
-        return _read(store, recipe.tokenizer.path, recipe.tokenizer.special)
+        return _read(recipe.tokenizer.path, recipe.tokenizer.special)[0]
     memo = _memo(recipe, store, origins)
     if not exists(memo):
         return None

@@ -36,16 +36,25 @@ class ExclusionRef(Frozen):
     from_window: int = 0
 
 
+def ref_of(table: pa.Table) -> ExclusionRef:
+    """How a manifest names a list (ROWS schema); equal rows in any order give the same id."""
+    return ExclusionRef(id=sha256(_encode(table))[:ID_LENGTH], documents=table.num_rows)
+
+
 def save(store: Store, table: pa.Table) -> ExclusionRef:
-    """Write a list (ROWS schema); equal rows in any order give the same id."""
+    """Write a list (ROWS schema) under its id."""
+    ref = ref_of(table)
+    url = join(store.url, "exclusions", f"{ref.id}.parquet")
+    if not exists(url):
+        write_bytes(url, _encode(table))
+    return ref
+
+
+def _encode(table: pa.Table) -> bytes:
     table = table.cast(ROWS).sort_by([("shard", "ascending"), ("document", "ascending")])
     sink = io.BytesIO()
     pq.write_table(table.combine_chunks(), sink, compression="zstd")
-    identity = sha256(sink.getvalue())[:ID_LENGTH]
-    url = join(store.url, "exclusions", f"{identity}.parquet")
-    if not exists(url):
-        write_bytes(url, sink.getvalue())
-    return ExclusionRef(id=identity, documents=table.num_rows)
+    return sink.getvalue()
 
 
 def load(store: Store, ref: ExclusionRef) -> pa.Table:

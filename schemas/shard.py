@@ -97,8 +97,8 @@ def open_shard(url: str) -> Shard:
         table = ipc.open_file(source).read_all()
     except (OSError, pa.ArrowInvalid) as error:
         raise UserError(
-            f"{url} cannot be read as a shard ({error}); run `mmbert data` with the recipe again "
-            "to rebuild its stratum"
+            f"{url} cannot be read as a shard ({error}); delete the folder it lies in and run "
+            "`mmbert data` again to rebuild its stratum"
         ) from error
     metadata = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
     if metadata.get("mmbert.format") != str(FORMAT_VERSION):

@@ -7,7 +7,7 @@ that race write the same name with the same bytes, or an orphan that nothing ref
     tokenizers/<digest>/        tokenizer.json (and .model), seal.json
     spills/<file id>/           what the map step made of one input file; may be deleted
     strata/<source>/<language>/<tier>/<id>/    shards, dropped.parquet, stratum.json (written last)
-    exclusions/<id>/            exclusions.parquet, exclusions.json (written last)
+    exclusions/<id>.parquet     documents that are not delivered
     manifests/<recipe>/<phase>/<id>/           shards.arrow, manifest.json (written last)
     manifests/<recipe>/<phase>/<name>.json     a name that points to an id
     runs/<recipe>-<id>/         run.json, journal.jsonl, log.jsonl, checkpoints/, models/
@@ -17,6 +17,7 @@ that race write the same name with the same bytes, or an orphan that nothing ref
 
 from __future__ import annotations
 
+import io
 import os
 import uuid
 from collections.abc import Iterator
@@ -69,8 +70,10 @@ def open_atomic(url: str) -> Iterator[IO[bytes]]:
     """A binary file that exists under its name only when the block ended without an error."""
     path = local_path(url)
     if path is None:
-        with fsspec.open(url, "wb") as file:
-            yield file
+        buffer = io.BytesIO()
+        yield buffer
+        fs, remote = fsspec.core.url_to_fs(url)
+        fs.pipe_file(remote, buffer.getvalue())
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")

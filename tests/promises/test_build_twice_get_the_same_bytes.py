@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from datatrove.pipeline.base import PipelineStep
 
 from pipelines import publish as publish_module
+from pipelines.executor import WorkerDied, execute
 from pipelines.manifests import make_manifest
+from schemas.progress import silent
 from tests import corpora
 from tests.building import build_store, files_of
 
@@ -86,3 +92,29 @@ def test_manifests_are_equal_too(tmp_path: Path, undisturbed: tuple[Path, dict[s
         ids.append(make_manifest(recipe, "only", built.store, built.seal, built.strata)[0].id)
     assert ids[0] == ids[1]
     assert files_of(tmp_path / "a" / "manifests") == files_of(tmp_path / "b" / "manifests")
+
+
+def test_a_damaged_stratum_is_rebuilt_once_its_folder_is_deleted(
+    tmp_path: Path, undisturbed: tuple[Path, dict[str, str]]
+) -> None:
+    root, expected = undisturbed
+    build_store(corpora.recipe(root), tmp_path / "store")
+    shutil.rmtree(tmp_path / "store" / "strata" / "fineweb2" / "isl_Latn" / "all")
+    assert build_store(corpora.recipe(root), tmp_path / "store").num_new == 1
+    assert files_of(tmp_path / "store" / "strata") == expected
+
+
+def test_a_killed_worker_ends_the_build_with_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(WorkerDied, match="was killed"):
+        execute([Dies()], 2, 2, tmp_path, "dying", silent)
+
+
+class Dies(PipelineStep):
+    """Kills its own process, as a kernel short of memory does."""
+
+    name = "dies"
+    type = "test"
+
+    def run(self, data: object = None, rank: int = 0, world_size: int = 1) -> Iterator[object]:
+        os.kill(os.getpid(), signal.SIGKILL)
+        yield data
