@@ -25,8 +25,8 @@ $(VENV)/.installed: pyproject.toml infra/constraints.txt
 	       "(Debian 12 and later), brew install python@3.12, or uv python install 3.12" >&2; exit 2; fi; \
 	echo "installing into $(VENV) with $$found (two to four minutes, once)"; \
 	[ -x $(BIN)/python ] || $$found -m venv $(VENV); \
-	$(BIN)/python -m pip install -q --disable-pip-version-check 'torch==2.13.0'; \
-	$(BIN)/python -m pip install -q --disable-pip-version-check uv; \
+	$(BIN)/python -m pip install -qq --disable-pip-version-check 'torch==2.13.0'; \
+	$(BIN)/python -m pip install -qq --disable-pip-version-check uv; \
 	$(BIN)/uv pip install -q --python $(BIN)/python -c infra/constraints.txt -e '.[dev]' \
 	  || $(BIN)/python -m pip install -q -c infra/constraints.txt -e '.[dev]'; \
 	touch $@

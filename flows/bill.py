@@ -46,7 +46,12 @@ def bill(plan: Plan) -> Iterator[str]:
 
 def _work(plan: Plan) -> Iterator[str]:
     if plan.build is None:
-        yield f"  new         + tokenizer, strata of {len(plan.origins)} origins"
+        yield f"  new         + tokenizer, strata of {len(plan.origins) - plan.retokenised} origins"
+        if plan.retokenised:
+            yield (
+                f"  rebuilt     ~ all strata of {plan.retokenised} origins: the text that the "
+                "tokenizer learns from changed; keep it with tokenizer.path"
+            )
     else:
         if plan.build.reused:
             yield f"  reused      = tokenizer, {len(plan.build.reused):,} strata"

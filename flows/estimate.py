@@ -22,7 +22,7 @@ from schemas.stratum import Stratum, StratumName
 TOKENS_PER_BYTE = 0.7  # of compressed Parquet or JSON; FineWeb2 has 2.6 bytes of text in one
 TOKENS_PER_DOCUMENT = 500
 BUILD_BYTES_PER_S = 0.25e6  # on disk, one process
-OPERATIONS_PER_S = 30e9  # floating-point, one core
+OPERATIONS_PER_S = 55e9  # floating-point, one core, bfloat16
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from schemas import stratum as strata
 from schemas.digest import Json
 from schemas.manifest import Manifest
 from schemas.recipe import Recipe
-from schemas.store import Store, join, local_path
+from schemas.store import Store, exists, join, local_path
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Plan:
     origins: tuple[Origin, ...]  # that some phase reads
     unread: frozenset[str]  # languages that the sources have and no phase names
     build: BuildPlan | None  # None before there is a tokenizer
+    retokenised: int  # origins with strata of another tokenizer, when this one is to be trained
     changed: dict[str, str]  # strata that exist in another form, and what has changed since
     phases: tuple[PhasePlan, ...]
     run_url: str | None  # None as long as the plan is an estimate
@@ -78,7 +79,10 @@ def make_plan(job: Job) -> Plan:
         changed = _changes(store, build.to_build if build else ())
         phases = tuple(estimated(recipe, name, origins) for name in recipe.phases)
         left = seconds(recipe, recipe.phases, size, job.profile)
-        return Plan(recipe, origins, unread, build, changed, phases, None, frozenset(), left)
+        retokenised = 0 if build else sum(_has_strata(store, origin) for origin in origins)
+        return Plan(
+            recipe, origins, unread, build, retokenised, changed, phases, None, frozenset(), left
+        )
 
     made = {
         name: decide_manifest(recipe, name, store, seal, build.reused)[0] for name in recipe.phases
@@ -91,7 +95,7 @@ def make_plan(job: Job) -> Plan:
     done = frozenset(trained_phases(run_json) if run_json else ())
     phases = tuple(_exact(manifest) for manifest in made.values())
     left = seconds(recipe, recipe.phases.keys() - done, 0, job.profile)
-    return Plan(recipe, origins, unread, build, {}, phases, run_url, done, left)
+    return Plan(recipe, origins, unread, build, 0, {}, phases, run_url, done, left)
 
 
 def _exact(manifest: Manifest) -> PhasePlan:
@@ -106,6 +110,10 @@ def _exact(manifest: Manifest) -> PhasePlan:
         tuple(languages),
         manifest.absent,
     )
+
+
+def _has_strata(store: Store, origin: Origin) -> bool:
+    return exists(join(store.url, "strata", origin.source, origin.language))
 
 
 def _changes(store: Store, to_build: Sequence[OriginPlan]) -> dict[str, str]:

@@ -7,19 +7,16 @@ from what is yielded: by the Parquet footer, or by the newlines in the decompres
 
 from __future__ import annotations
 
-import gzip
-import io
 import json
-import zlib
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import IO
 
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
-import zstandard
 
+from pipelines.decompress import Break, decompress
 from pipelines.inventory import InputFile
 from schemas.ledger import UnreadableSpan
 
@@ -54,6 +51,9 @@ Reader = Callable[[InputFile, FileRead], Iterator[Record]]
 def read_fineweb2(file: InputFile, told: FileRead) -> Iterator[Record]:
     """FineWeb2's Parquet: text, id, url, language_score, ..."""
     wanted = ["text", "id", "url", "language_score"]
+    if not file.size_bytes:
+        _name_empty(file, told)
+        return
     with fsspec.open(file.url, "rb") as opened:
         try:
             parquet = pq.ParquetFile(opened)
@@ -70,49 +70,64 @@ def read_fineweb2(file: InputFile, told: FileRead) -> Iterator[Record]:
             end = number + parquet.metadata.row_group(group).num_rows
             try:
                 for batch in parquet.iter_batches(1024, row_groups=[group], columns=columns):
-                    for row in batch.to_pylist():
+                    for row in _as_bytes(batch).to_pylist():
                         yield _from_fineweb2(row, number, "text" in columns)
                         number += 1
             except (pa.ArrowException, OSError) as error:
-                detail = str(error).splitlines()[0]
+                detail = str(error).partition("\n")[0]
                 for lost in range(number, end):
                     yield Record(lost, None, reason="unreadable", detail=detail)
                 number = end
+    _name_empty(file, told)
 
 
-def _from_fineweb2(row: dict[str, str | float | None], number: int, has_text: bool) -> Record:
-    text = row.get("text")
-    record = Record(number, text if isinstance(text, str) else None)
-    native, url, score = row.get("id"), row.get("url"), row.get("language_score")
-    record.native_id = native if isinstance(native, str) and native else None
-    record.url = url if isinstance(url, str) else ""
-    record.language_score = score if isinstance(score, float) else None
-    if record.text is None:
+def _as_bytes(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Strings as bytes: Parquet promises UTF-8 and checks nothing."""
+    columns = [
+        column.cast(pa.large_binary())
+        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+        else column
+        for column in batch.columns
+    ]
+    return pa.RecordBatch.from_arrays(columns, batch.schema.names)
+
+
+def _from_fineweb2(row: dict[str, bytes | float | None], number: int, has_text: bool) -> Record:
+    record = Record(number, None)
+    text, score = row.get("text"), row.get("language_score")
+    if isinstance(text, bytes):
+        record.num_bytes = len(text)
+        try:
+            record.text = text.decode()
+        except UnicodeDecodeError as error:
+            record.reason, record.detail = "bad_utf8", f"byte {error.start} of the text"
+    else:
         record.reason = "no_text" if has_text else "missing_column"
+    native, url = row.get("id"), row.get("url")
+    record.native_id = (
+        native.decode(errors="replace") or None if isinstance(native, bytes) else None
+    )
+    record.url = url.decode(errors="replace") if isinstance(url, bytes) else ""
+    record.language_score = score if isinstance(score, float) else None
     return record
 
 
 def read_dclm(file: InputFile, told: FileRead) -> Iterator[Record]:
     """DCLM's JSON lines: text, url or metadata.WARC-Target-URI, metadata.WARC-Record-ID, score."""
     for record, row in _json_lines(file, told):
-        if row is not None:
-            metadata = row.get("metadata")
-            metadata = metadata if isinstance(metadata, dict) else {}
-            record.native_id = _text(metadata.get("WARC-Record-ID")) or None
-            record.url = _text(row.get("url")) or _text(metadata.get("WARC-Target-URI"))
-            score = row.get("fasttext_openhermes_reddit_eli5_vs_rw_v2_bigram_200k_train_prob")
-            record.quality_score = float(score) if isinstance(score, int | float) else None
+        metadata = _metadata(row)
+        record.native_id = _text(metadata.get("WARC-Record-ID")) or None
+        record.url = _text(row.get("url")) or _text(metadata.get("WARC-Target-URI"))
+        score = row.get("fasttext_openhermes_reddit_eli5_vs_rw_v2_bigram_200k_train_prob")
+        record.quality_score = _number(score)
         yield record
 
 
 def read_dolmino(file: InputFile, told: FileRead) -> Iterator[Record]:
     """Dolmino's JSON lines: id, text, metadata.url."""
     for record, row in _json_lines(file, told):
-        if row is not None:
-            metadata = row.get("metadata")
-            metadata = metadata if isinstance(metadata, dict) else {}
-            record.native_id = _text(row.get("id")) or None
-            record.url = _text(metadata.get("url"))
+        record.native_id = _text(row.get("id")) or None
+        record.url = _text(_metadata(row).get("url"))
         yield record
 
 
@@ -125,90 +140,93 @@ READERS: dict[str, Reader] = {
 JsonRow = dict[str, object]
 
 
+def _metadata(row: JsonRow) -> JsonRow:
+    metadata = row.get("metadata")
+    return metadata if isinstance(metadata, dict) else {}
+
+
 def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
+    """A string that UTF-8 can hold; "" for anything else."""
+    return value if isinstance(value, str) and _lone_surrogate(value) is None else ""
 
 
-def _json_lines(file: InputFile, told: FileRead) -> Iterator[tuple[Record, JsonRow | None]]:
-    number = 0
+def _number(value: object) -> float | None:
+    """A finite float; JSON can also spell NaN and integers that no float holds."""
+    finite = isinstance(value, int | float) and abs(value) <= sys.float_info.max
+    return float(value) if finite else None
+
+
+def _lone_surrogate(text: str) -> int | None:
+    """Where a text has half of a surrogate pair: JSON can spell it, UTF-8 cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return error.start
+    return None
+
+
+def _json_lines(file: InputFile, told: FileRead) -> Iterator[tuple[Record, JsonRow]]:
+    for number, line in enumerate(_lines(file, told)):
+        yield _parse(line, number)
+    _name_empty(file, told)
+
+
+def _lines(file: InputFile, told: FileRead) -> Iterator[bytes]:
+    """Every line without its newline. A line that a break cuts belongs to the unreadable span."""
+    cut: list[bytes] = []  # the line that has not ended yet, which started at or behind `began`
+    began = 0
     with fsspec.open(file.url, "rb") as raw:
-        counter = _LineCounter(_decompress(raw, file.url), raw)
-        lines = io.BufferedReader(counter, 1 << 16)
-        while True:
-            try:
-                line = lines.readline()
-            except (EOFError, OSError, zlib.error, zstandard.ZstdError) as error:
-                # A line cut by the break belongs to the span, not to the records.
-                counter.open_line = False
+        for piece in decompress(raw, file.url):
+            if isinstance(piece, Break):
+                offset = began if cut else piece.offset
+                length = piece.end - offset
                 told.unreadable.append(
                     UnreadableSpan(
-                        file=file.relative,
-                        offset=counter.offset,
-                        length=file.size_bytes - counter.offset,
-                        reason=str(error),
+                        file=file.relative, offset=offset, length=length, reason=piece.reason
                     )
                 )
-                break
-            if not line:
-                break
-            yield _parse(line, number)
-            number += 1
-        told.num_read = counter.newlines + counter.open_line
+                cut = []
+                continue
+            told.num_read += piece.data.count(b"\n")
+            first, *others = piece.data.split(b"\n")
+            if not cut:
+                began = piece.offset
+            cut.append(first)
+            for other in others:
+                yield b"".join(cut)
+                cut, began = [other], piece.offset
+            if cut == [b""]:
+                cut = []
+    if cut:
+        told.num_read += 1
+        yield b"".join(cut)
 
 
-def _parse(line: bytes, number: int) -> tuple[Record, JsonRow | None]:
+def _parse(line: bytes, number: int) -> tuple[Record, JsonRow]:
     record = Record(number, None, num_bytes=len(line))
     try:
         row = json.loads(line.decode("utf-8"))
     except UnicodeDecodeError as error:
         record.reason, record.detail = "bad_utf8", f"byte {error.start} of the line"
-        return record, None
-    except (json.JSONDecodeError, RecursionError) as error:
+        return record, {}
+    except (ValueError, RecursionError) as error:  # a plain ValueError for an endless integer
         record.reason, record.detail = "bad_json", str(error)[:200]
-        return record, None
-    text = row.get("text") if isinstance(row, dict) else None
+        return record, {}
+    row = row if isinstance(row, dict) else {}
+    text = row.get("text")
     if not isinstance(text, str):
         record.reason = "no_text"
-        return record, row if isinstance(row, dict) else None
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:  # JSON can spell half of a surrogate pair
-        record.reason, record.detail = "bad_utf8", f"lone surrogate at character {error.start}"
-        return record, row
-    record.text = text
+    elif (place := _lone_surrogate(text)) is not None:
+        record.reason, record.detail = "bad_utf8", f"lone surrogate at character {place}"
+    else:
+        record.text = text
     return record, row
 
 
-def _decompress(raw: IO[bytes], url: str) -> io.BufferedIOBase | IO[bytes]:
-    if url.endswith(".zst"):
-        return zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
-    if url.endswith(".gz"):
-        return gzip.GzipFile(fileobj=raw)
-    return raw
-
-
-class _LineCounter(io.RawIOBase):
-    """Counts the lines that pass through, apart from whoever splits them.
-
-    `offset` is a place in the compressed file up to which everything passed through.
-    """
-
-    def __init__(self, source: io.BufferedIOBase | IO[bytes], raw: IO[bytes]) -> None:
-        self._source = source
-        self._raw = raw
-        self.offset = 0
-        self.newlines = 0
-        self.open_line = False
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        before = self._raw.tell()
-        data = self._source.read(len(buffer))
-        self.offset = before
-        buffer[: len(data)] = data
-        if data:
-            self.newlines += data.count(b"\n")
-            self.open_line = not data.endswith(b"\n")
-        return len(data)
+def _name_empty(file: InputFile, told: FileRead) -> None:
+    if not told.num_read and not told.unreadable:
+        told.unreadable.append(
+            UnreadableSpan(
+                file=file.relative, offset=0, length=file.size_bytes, reason="empty file"
+            )
+        )

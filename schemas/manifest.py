@@ -123,7 +123,7 @@ def publish(store: Store, manifest: Manifest, shards: pa.Table) -> str:
 
 
 def name_manifest(store: Store, manifest: Manifest, name: str) -> None:
-    """Point a name at a manifest: the only file of the store that is ever rewritten in place."""
+    """Point a name at a manifest; naming another one replaces it."""
     write_json(
         join(store.url, "manifests", manifest.recipe, manifest.phase, f"{name}.json"),
         {"manifest": manifest.id},

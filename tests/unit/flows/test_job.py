@@ -29,7 +29,7 @@ def test_the_local_profile_takes_what_the_machine_has() -> None:
     ("text", "told"),
     [
         ("wrokers = 2", "wrokers: extra inputs"),
-        ("nproc = 0", "nproc: input should be"),
+        ("nproc = -1", "nproc: input should be"),
         ("x =", ""),
     ],
 )
