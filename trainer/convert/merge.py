@@ -29,6 +29,7 @@ from schemas.errors import UserError
 from schemas.progress import Progress, silent
 from trainer.convert import from_transformers
 from trainer.convert.average import average, exponential_weights
+from trainer.convert.output import replaceable
 from trainer.convert.same import WEIGHTS, common_layout, require_same_model
 from trainer.convert.tensor_file import Layout, write_like
 from trainer.convert.ties import threshold, ties
@@ -54,18 +55,18 @@ def merge(
     decay: float = 0.8,
     progress: Progress = silent,
 ) -> None:
-    """Write the merged model to `output`, in place of what stands there.
+    """Write the merged model to `output`, in place of a model that stands there.
 
     `weights` are for ties and average, 1 each by default; `density`, `lam`, `base` and
     `trim_scope` for ties; `decay` for ema. Raises UserError when configurations, tokenizers or
-    tensors of the models differ, or when a knob has no meaning.
+    tensors of the models differ, when a knob has no meaning, or when something else than a model
+    would be replaced.
     """
     _check_knobs(models, method, weights, density, lam, base, decay)
-    require_same_model(models)
     inputs = [*models, base] if base else models
+    output = replaceable(output, inputs)
+    require_same_model(models)
     layout = common_layout(inputs)
-    if output.resolve() in [path.resolve() for path in inputs]:
-        raise UserError(f"{output} is one of the models to merge: name another output")
     chosen = weights or [1.0] * len(models)
     if method == "ema":
         chosen = exponential_weights(len(models), decay)

@@ -12,7 +12,9 @@ from pathlib import Path
 import torch
 
 from schemas.errors import UserError
+from schemas.store import local_path
 from trainer.convert import from_checkpoint, from_composer, from_transformers, to_transformers
+from trainer.convert.output import replaceable
 from trainer.model import ModernBert, Theta
 
 
@@ -27,10 +29,11 @@ def rewrite(
     """Write `output`; bases and tokenizer folder given here replace the source's.
 
     `theta_local` is `theta_full` where only that is given. Raises UserError for a source that holds
-    no model, and for a Composer checkpoint without a base.
+    no model, for a Composer checkpoint without a base, and when something else than a model would
+    be replaced.
     """
-    if output.resolve() == source.resolve():
-        raise UserError(f"{output} is what is to be exported: name another output")
+    folder = local_path(tokenizer) if tokenizer else None
+    output = replaceable(output, [source, *([folder] if folder else [])])
     given = None
     if theta_full is not None:
         given = Theta(theta_full, theta_full if theta_local is None else theta_local)

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from schemas.errors import UserError
 from trainer.convert import from_transformers, to_transformers
+from trainer.convert.output import replaceable
 from trainer.model import ModelConfig, ModernBert
 
 Rescale = float | Literal["none", "sqrt", "linear"]
@@ -37,10 +38,10 @@ def init_small(
 ) -> None:
     """Write the small model of a `transformers` directory as another, with its tokenizer.
 
-    Raises UserError when the sizes are not the source's divided by one whole number.
+    Raises UserError when the sizes are not the source's divided by one whole number, or when
+    something else than a model would be replaced.
     """
-    if output.resolve() == source.resolve():
-        raise UserError(f"{output} is the model to start from: name another output")
+    output = replaceable(output, [source])
     model, theta = from_transformers.load(source)
     small = shrink(model, hidden_size, num_heads, rescale)
     tokenizer = source if (source / "tokenizer.json").exists() else None

@@ -22,6 +22,7 @@ from schemas.digest import Json
 from schemas.errors import UserError
 from schemas.store import join, read_bytes
 from trainer.convert import from_transformers
+from trainer.convert.output import replaceable
 from trainer.model import ModelConfig, ModernBert, Theta
 
 TOLERANCE = 1e-5  # of fp32 logits, relative to the largest
@@ -35,11 +36,13 @@ def export(
     tokenizer_folder: str | Path | None = None,
     torch_dtype: torch.dtype = torch.float32,
 ) -> None:
-    """Write `directory`, in place of what stands there; logits are compared before it appears.
+    """Write `directory`, in place of a model that stands there; logits are compared before.
 
     `tokenizer_folder` is a path or URL that holds tokenizer.json. Raises UserError when it does
-    not, RuntimeError when transformers computes other logits.
+    not, and when something else than a model would be replaced; RuntimeError when transformers
+    computes other logits.
     """
+    directory = replaceable(directory)
     temporary = directory.with_name(f".{directory.name}.partial")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)

@@ -10,6 +10,9 @@ from transformers import AutoConfig, AutoTokenizer
 
 from schemas.errors import UserError
 from trainer.convert import from_transformers, to_transformers
+from trainer.convert.merge import merge
+from trainer.convert.rewrite import rewrite
+from trainer.convert.shrink import init_small
 from trainer.initialise import build
 from trainer.model import ModelConfig, Theta
 
@@ -64,6 +67,42 @@ def test_reading_back_gives_the_configuration_that_was_written(tmp_path):
     to_transformers.export(model, tmp_path / "m", 1e4, 1e4)  # replaces what stands there
     assert from_transformers.read_config(tmp_path / "m") == CONFIG
     assert [p.name for p in tmp_path.iterdir()] == ["m"]
+
+
+def test_only_a_model_is_ever_replaced(tmp_path):
+    (tmp_path / "empty").mkdir()
+    to_transformers.export(build(CONFIG, 0), tmp_path / "empty", 1e4, 1e4)
+    run = tmp_path / "run"
+    for folder in (run / "models", run / "checkpoints"):
+        folder.mkdir(parents=True)
+    (run / "run.json").write_text("{}")
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "notes.txt").write_text("mine")
+    (run / "models" / "config.json").write_text("{}")
+    (run / "models" / "pretrain").mkdir()  # a config.json is not enough
+    kept = sorted(tmp_path.rglob("*"))
+    for taken in (run, run / "models", tmp_path / "notes", run / "run.json", tmp_path):
+        with pytest.raises(UserError, match="name another output"):
+            to_transformers.export(build(CONFIG, 0), taken, 1e4, 1e4)
+    assert sorted(tmp_path.rglob("*")) == kept
+
+
+def test_a_model_that_is_read_is_not_replaced(tmp_path):
+    to_transformers.export(build(CONFIG, 0), tmp_path / "m", 1e4, 1e4)
+    to_transformers.export(build(CONFIG, 0), tmp_path / "n", 1e4, 1e4)
+    (tmp_path / "link").symlink_to(tmp_path / "m")
+    for output in (tmp_path / "m", tmp_path / "link"):
+        with pytest.raises(UserError, match="would replace"):
+            rewrite(tmp_path / "m", output)
+        with pytest.raises(UserError, match="would replace"):
+            rewrite(tmp_path / "m" / "model.pt", output, 1e4)
+        with pytest.raises(UserError, match="would replace"):
+            rewrite(tmp_path / "n", output, tokenizer=str(tmp_path / "m"))
+        with pytest.raises(UserError, match="would replace"):
+            merge([tmp_path / "m", tmp_path / "n"], output, "average")
+        with pytest.raises(UserError, match="would replace"):
+            init_small(tmp_path / "m", output, 16, 1)
+    assert from_transformers.read_config(tmp_path / "m") == CONFIG
 
 
 def test_wrong_logits_leave_no_directory(tmp_path, monkeypatch):
