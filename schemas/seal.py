@@ -7,6 +7,7 @@ merges, normaliser, added tokens) and the special ids. It does not cover paths o
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from schemas.digest import canonical, sha256
 from schemas.errors import UserError
@@ -43,17 +44,43 @@ def seal(tokenizer_json: bytes, special: SpecialIds, origin: str) -> Seal:
     # Truncation and padding are a user's settings of one session, not part of the vocabulary.
     content["truncation"] = content["padding"] = None
     digest = sha256(canonical({"tokenizer": content, "special": special.model_dump()}))
-    model = content["model"]
-    vocabulary = set(range(len(model["vocab"])))
-    vocabulary |= {token["id"] for token in content.get("added_tokens") or []}
     pretokenizer = json.dumps(content.get("pre_tokenizer")) + json.dumps(content.get("normalizer"))
     return Seal(
         digest=digest,
-        vocab_size=max(vocabulary) + 1,
+        vocab_size=max(_ids(content)) + 1,
         special=special,
         prefix_space='"Prepend"' in pretokenizer or '"prepend_scheme": "always"' in pretokenizer,
         origin=origin,
     )
+
+
+def require_special(tokenizer_json: bytes, special: SpecialIds, where: str) -> None:
+    """UserError when `special` are not the special tokens of a `tokenizers` file.
+
+    All but the unknown token must be four added tokens that are marked special: others would be
+    read out of the text. A vocabulary with byte pieces needs no unknown token, so any will do.
+    """
+    content = json.loads(tokenizer_json)
+    marked = {token["id"] for token in content.get("added_tokens") or [] if token.get("special")}
+    named = {"pad": special.pad, "eos": special.eos, "bos": special.bos, "mask": special.mask}
+    for name, token in named.items():
+        if token not in marked or list(named.values()).count(token) > 1:
+            raise UserError(
+                f"{where}: tokenizer.special.{name} = {token} is not a special token of its own "
+                f"there (special are {sorted(marked)}); set [tokenizer.special] to the ids of "
+                "that tokenizer"
+            )
+    if special.unk not in _ids(content):
+        raise UserError(
+            f"{where}: tokenizer.special.unk = {special.unk} is not in the vocabulary; set "
+            "[tokenizer.special] to the ids of that tokenizer"
+        )
+
+
+def _ids(content: dict[str, Any]) -> set[int]:
+    vocabulary = content["model"]["vocab"]  # of Unigram a list
+    ids = vocabulary.values() if isinstance(vocabulary, dict) else range(len(vocabulary))
+    return {*ids, *(token["id"] for token in content.get("added_tokens") or [])}
 
 
 def seal_folder(store_url: str, digest: str) -> str:

@@ -43,6 +43,38 @@ def test_each_change_gives_another_digest(name: str, other: seals.Seal) -> None:
         seals.require_same(other.digest, one.digest, "a manifest")
 
 
+SPECIAL = [{"id": i, "special": True} for i in range(5)]
+
+
+@pytest.mark.parametrize(
+    ("added", "special", "told"),
+    [
+        ([], SpecialIds(), "tokenizer.special.pad = 0 is not a special token of its own"),
+        (SPECIAL, SpecialIds(mask=7), "tokenizer.special.mask = 7"),
+        (SPECIAL, SpecialIds(bos=1), "tokenizer.special.eos = 1"),
+        ([*SPECIAL[:4], {"id": 4, "special": False}], SpecialIds(), "tokenizer.special.mask = 4"),
+        (SPECIAL, SpecialIds(unk=99), "tokenizer.special.unk = 99 is not in the vocabulary"),
+    ],
+)
+def test_special_ids_must_be_special_tokens(
+    added: list[object], special: SpecialIds, told: str
+) -> None:
+    data = json.dumps({"model": MODEL, "added_tokens": added}).encode()
+    with pytest.raises(UserError, match=f"^here: {told}"):
+        seals.require_special(data, special, "here")
+
+
+def test_an_unknown_token_may_be_any(tmp_path: Path) -> None:
+    data = json.dumps({"model": MODEL, "added_tokens": SPECIAL}).encode()
+    for unk in (3, 0, 5):
+        seals.require_special(data, SpecialIds(unk=unk), "here")
+
+
+def test_the_vocabulary_ends_after_its_largest_id() -> None:
+    assert seals.seal(tokenizer_json(vocab={"a": 5, "b": 9}), SpecialIds(), "").vocab_size == 10
+    assert seals.seal(tokenizer_json(vocab=[["a", 0.0]] * 8), SpecialIds(), "").vocab_size == 8
+
+
 def test_padding_and_origin_are_no_part_of_it() -> None:
     padded = json.loads(tokenizer_json()) | {"padding": {"strategy": "BatchLongest"}}
     one = seals.seal(tokenizer_json(), SpecialIds(), "here")
