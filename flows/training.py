@@ -15,7 +15,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from uuid import uuid4
 
 from flows.console import console
 from flows.job import Profile
@@ -24,6 +26,7 @@ from schemas.errors import UserError
 
 GRACE_S = 300.0  # from SIGTERM to SIGKILL: time for a step and a checkpoint
 POLL_S = 0.2
+FAMILY = "MMBERT_TRAINING"  # in the environment of all processes of one training
 
 
 class TrainingError(RuntimeError):
@@ -41,13 +44,14 @@ def train(
     printed = run_json.with_name("trainer.log")
     start = printed.stat().st_size if printed.exists() else 0
     log = LogTail(run_json.with_name("log.jsonl"))
+    family = uuid4().hex
     with printed.open("ab") as output:
         child = subprocess.Popen(
             command(run_json, phase, profile),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=environment(),
+            env=environment() | {FAMILY: family},
             start_new_session=True,
         )
     try:
@@ -64,7 +68,7 @@ def train(
         console.say("    training saves a checkpoint and ends; Ctrl-C again ends it at once")
         raise
     finally:
-        end(child)
+        end(child, family)
     if child.returncode:
         sentence, code = last_words(printed.read_bytes()[start:].decode(errors="replace"))
         kind = UserError if 2 in (child.returncode, code) else TrainingError
@@ -122,37 +126,37 @@ class LogTail:
         return not known
 
 
-def end(child: subprocess.Popen[bytes]) -> None:
-    """SIGTERM, time for a checkpoint, SIGKILL for whatever is left; nothing survives."""
-    if child.poll() is not None:
-        return
-    family = [child.pid, *_descendants(child.pid)]  # torchrun's workers lead their own groups
-    child.terminate()
+def end(child: subprocess.Popen[bytes], family: str) -> None:
+    """SIGTERM, time for a checkpoint, SIGKILL for whatever is left; nothing survives.
+
+    `family` is the value of FAMILY in the child's environment.
+    """
     try:
-        child.wait(GRACE_S)
+        if child.poll() is None:
+            child.terminate()
+            child.wait(GRACE_S)
     except subprocess.TimeoutExpired:
         pass
     finally:
-        for pid in family:
-            try:
+        for pid in _members(family):
+            with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
         child.wait()
 
 
-def _descendants(root: int) -> list[int]:
-    if Path("/proc/self/stat").exists():
-        stats = [path.read_text() for path in Path("/proc").glob("[0-9]*/stat") if path.exists()]
-        pairs = [(stat.split()[0], stat.rpartition(")")[2].split()[1]) for stat in stats]
-    else:
-        listed = subprocess.run(["ps", "-Ao", "pid=,ppid="], capture_output=True, text=True)
-        pairs = [(line.split()[0], line.split()[1]) for line in listed.stdout.splitlines()]
-    parents = {int(pid): int(parent) for pid, parent in pairs}
-    found = [root]
-    for pid in found:
-        found += [child for child, parent in parents.items() if parent == pid]
-    return found[1:]
+def _members(family: str) -> list[int]:
+    """Processes that were started with this FAMILY, by whomever: torchrun's workers lead groups of
+    their own, and lose their parent when torchrun is killed; a pid may be another's by now."""
+    mark = f"{FAMILY}={family}"
+    if not Path("/proc/self/environ").exists():
+        listed = subprocess.run(["ps", "eww", "-Ao", "pid=,args="], capture_output=True, text=True)
+        return [int(line.split()[0]) for line in listed.stdout.splitlines() if mark in line]
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):  # it has ended, or is another user's
+            if mark.encode() in path.read_bytes().split(b"\0"):
+                found.append(int(path.parent.name))
+    return found
 
 
 def last_words(printed: str) -> tuple[str, int | None]:

@@ -80,7 +80,10 @@ def test_a_tail_gives_each_line_once_and_follows_a_rewritten_log(tmp_path: Path)
     assert tail.new_events() == []
 
 
-def test_grandchildren_in_their_own_session_are_ended_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize("parent_is_killed", [False, True])
+def test_grandchildren_in_their_own_session_are_ended_too(
+    tmp_path: Path, parent_is_killed: bool
+) -> None:
     pid_file = tmp_path / "pid"
     script = (
         "import pathlib, subprocess, sys, time\n"
@@ -89,12 +92,21 @@ def test_grandchildren_in_their_own_session_are_ended_too(tmp_path: Path) -> Non
         f"pathlib.Path({str(pid_file)!r}).write_text(str(child.pid) + ' ')\n"
         "time.sleep(60)\n"
     )
-    parent = subprocess.Popen([sys.executable, "-c", script], start_new_session=True)
+    command = [sys.executable, "-c", script]
+    marked = os.environ | {training.FAMILY: "ours"}
+    stranger = subprocess.Popen(["sleep", "60"], env=os.environ | {training.FAMILY: "ours too"})
+    parent = subprocess.Popen(command, env=marked, start_new_session=True)
     while not (pid_file.exists() and pid_file.read_text().endswith(" ")):
         time.sleep(0.02)
-    end(parent)
+    if parent_is_killed:
+        parent.kill()
+        parent.wait()
+    end(parent, "ours")
     assert parent.returncode is not None
     assert not running(int(pid_file.read_text()))
+    assert stranger.poll() is None
+    stranger.kill()
+    stranger.wait()
 
 
 def running(pid: int) -> bool:
