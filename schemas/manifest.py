@@ -33,9 +33,9 @@ SHARDS = pa.schema(
 
 
 class Packing(Frozen):
-    pack_tokens: int = Field(description="tokens a pack holds at most")
-    max_pieces: int = Field(description="rows a pack holds at most")
-    window_packs: int = Field(description="packs a window holds, about")
+    pack_tokens: int = Field(gt=0, description="tokens a pack holds at most")
+    max_pieces: int = Field(gt=0, description="rows a pack holds at most")
+    window_packs: int = Field(gt=0, description="packs a window holds, about")
 
 
 class StratumShare(Frozen):

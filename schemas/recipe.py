@@ -10,9 +10,10 @@ Every key is checked; `schemas.recipe_file` reads TOML into this and names the l
 
 from __future__ import annotations
 
-from typing import Literal, Self
+import re
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from schemas.ledger import Frozen
 from schemas.manifest import Packing
@@ -28,6 +29,21 @@ FilterName = Literal[
     "symbols",
     "repeated_lines",
 ]
+
+MAX_POSITION = 8192  # of the model, as released; more where a phase's context is longer
+UNTRAINED = "untrained"  # the model before any phase; it lies beside those of the phases
+
+
+def _folder_name(value: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", value):
+        raise ValueError("a name is made of a-z, 0-9 and '-', since folders are named after it")
+    return value
+
+
+def _phase_name(value: str) -> str:
+    if value == UNTRAINED:
+        raise ValueError("this is the name of the model before any phase; choose another")
+    return _folder_name(value)
 
 
 def _known_context(value: int) -> int:
@@ -97,7 +113,7 @@ class HeldOut(Frozen):
     share: float = Field(0.01, gt=0, lt=0.5, description="where a source has no test split")
     max_documents: int = Field(500, ge=1, description="a stratum")
     min_stratum_documents: int = Field(10, ge=1, description="smaller strata give none")
-    context: int = 1024
+    context: int = Field(1024, le=MAX_POSITION)
     mask_rate: float = Field(0.15, gt=0, lt=1)
     min_documents: int = Field(5, ge=1, description="for a figure of its own; others are pooled")
     min_targets: int = Field(2_000, ge=1, description="masked tokens, likewise")
@@ -111,12 +127,12 @@ class HeldOut(Frozen):
 class ModelSettings(Frozen):
     """ModernBERT as mmBERT configures it; the defaults are mmBERT-base."""
 
-    hidden_size: int = 768
-    num_layers: int = 22
-    num_heads: int = 12
-    intermediate_size: int = 1152
+    hidden_size: int = Field(768, gt=0)
+    num_layers: int = Field(22, gt=0)
+    num_heads: int = Field(12, gt=0)
+    intermediate_size: int = Field(1152, gt=0)
     attn_out_dropout: float = Field(0.1, ge=0, lt=1)
-    local_window: int = Field(128, ge=2)
+    local_window: int = Field(128, ge=2, multiple_of=2)
     global_every: int = Field(3, ge=1)
 
     @model_validator(mode="after")
@@ -175,19 +191,29 @@ class Phase(Frozen):
             raise ValueError("shares must be positive and there must be at least one")
         return self
 
+    @model_validator(mode="after")
+    def _decay(self) -> Self:
+        if self.schedule != "constant" and not 0 < self.decay_tokens <= self.budget_tokens:
+            raise ValueError(
+                f"schedule {self.schedule!r} needs decay_tokens between 1 and budget_tokens "
+                f"({self.budget_tokens}), not {self.decay_tokens}: set it, or make the schedule "
+                "'constant'"
+            )
+        return self
+
 
 class Recipe(Frozen):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
     title: str = ""
     seed: int = Field(0, ge=0)
     tokenizer: TokenizerSettings
-    sources: dict[str, Source]
+    sources: dict[Annotated[str, AfterValidator(_folder_name)], Source]
     filters: Filters = Filters()
     heldout: HeldOut = HeldOut()
     model: ModelSettings = ModelSettings()
     packing: Packing
     optimiser: Optimiser = Optimiser()
-    phases: dict[str, Phase]
+    phases: dict[Annotated[str, AfterValidator(_phase_name)], Phase]
 
     @model_validator(mode="after")
     def _references(self) -> Self:

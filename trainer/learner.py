@@ -13,7 +13,9 @@ from torch.optim import Optimizer
 
 from schemas.digest import Json
 from schemas.errors import UserError
-from schemas.run import RunPhase
+from schemas.recipe import MAX_POSITION, UNTRAINED
+from schemas.run import Run, RunPhase
+from schemas.seal import Seal
 from trainer import checkpoint
 from trainer.checkpoint import Point
 from trainer.heldout import evaluate
@@ -21,8 +23,6 @@ from trainer.initialise import build
 from trainer.model import ModelConfig, ModernBert
 from trainer.optimiser import build_optimiser, enter_phase
 from trainer.session import Session
-
-UNTRAINED = "untrained"
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def begin(session: Session, phase: RunPhase) -> tuple[Learner, Point]:
     are scored and exported as the untrained twin. Raises UserError when `after` has not ended.
     """
     settings, folder = phase.settings, session.checkpoints
-    model = build(config(session), session.run.seed, session.ranks.device)
+    model = build(model_config(session.run, session.sealed), session.run.seed, session.ranks.device)
     optimiser = build_optimiser(model, settings.learning_rate, settings.weight_decay)
     learner = Learner(model, session.ranks.wrap(model), optimiser, settings.rope_theta)
 
@@ -92,10 +92,11 @@ def export(session: Session, learner: Learner, point: Point) -> None:
     _export(session, learner, point.phase)
 
 
-def config(session: Session) -> ModelConfig:
-    settings, special = session.run.model, session.sealed.special
+def model_config(run: Run, sealed: Seal) -> ModelConfig:
+    """What a run's sizes, its longest context and its tokenizer make together."""
+    settings, special = run.model, sealed.special
     return ModelConfig(
-        vocab_size=session.sealed.vocab_size,
+        vocab_size=sealed.vocab_size,
         hidden_size=settings.hidden_size,
         num_layers=settings.num_layers,
         num_heads=settings.num_heads,
@@ -103,6 +104,7 @@ def config(session: Session) -> ModelConfig:
         global_every=settings.global_every,
         local_window=settings.local_window,
         attn_out_dropout=settings.attn_out_dropout,
+        max_position=max(MAX_POSITION, *(phase.settings.context for phase in run.phases)),
         pad_id=special.pad,
         eos_id=special.eos,
         bos_id=special.bos,

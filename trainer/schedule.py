@@ -16,8 +16,6 @@ import math
 from bisect import bisect_right
 from typing import Literal
 
-from schemas.errors import UserError
-
 Shape = Literal["constant", "linear", "one-minus-sqrt"]
 
 
@@ -30,17 +28,13 @@ def learning_rate(
     decay_tokens: int,
     floor_fraction: float,
 ) -> float:
-    """The rate at `tokens_done` of a phase; raises UserError for a decay that does not fit."""
-    if shape != "constant" and not 0 < decay_tokens <= budget_tokens:
-        raise UserError(
-            f"schedule {shape!r} needs decay_tokens between 1 and budget_tokens ({budget_tokens}), "
-            f"not {decay_tokens}: set it, or make the schedule 'constant'"
-        )
+    """The rate at `tokens_done` of a phase; a decay lies inside the budget."""
     rate = peak
     if tokens_done < warmup_tokens:
         rate *= tokens_done / warmup_tokens
     if shape == "constant":
         return rate
+    assert 0 < decay_tokens <= budget_tokens, (decay_tokens, budget_tokens)
     x = min(max((tokens_done - budget_tokens) / decay_tokens + 1, 0.0), 1.0)
     fall = x if shape == "linear" else math.sqrt(x)
     return rate * (1 - (1 - floor_fraction) * fall)

@@ -26,6 +26,7 @@ EXTEND = phase_settings(
     learning_rate=1e-3,
     warmup_tokens=0,
     schedule="one-minus-sqrt",
+    budget_tokens=3000,
     decay_tokens=3000,
 )
 TIMES = ("tokens_per_s", "eta_s")

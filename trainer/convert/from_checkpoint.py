@@ -17,11 +17,10 @@ from torch.distributed.checkpoint.filesystem import FileSystemReader
 from schemas import run as runs
 from schemas import seal as seals
 from schemas.errors import UserError
-from schemas.recipe import ModelSettings
-from schemas.seal import Seal
 from trainer.checkpoint import Point
 from trainer.initialise import build
-from trainer.model import ModelConfig, ModernBert, Theta
+from trainer.learner import model_config
+from trainer.model import ModernBert, Theta
 
 
 class Trained(NamedTuple):
@@ -47,7 +46,7 @@ def load(checkpoint: Path) -> Trained:
     tokenizer = runs.store_of(str(run_json)).resolve(run.tokenizer)
     sealed, _ = seals.load(tokenizer)
     (settings,) = (phase.settings for phase in run.phases if phase.name == point.phase)
-    model = build(model_config(run.model, sealed), seed=0)
+    model = build(model_config(run, sealed), seed=0)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "torch.distributed is disabled")
@@ -59,25 +58,3 @@ def load(checkpoint: Path) -> Trained:
             f"{checkpoint} cannot be loaded ({str(error).splitlines()[0]}): name another one"
         ) from error
     return Trained(model, Theta(settings.rope_theta, settings.rope_theta), tokenizer)
-
-
-def model_config(settings: ModelSettings, sealed: Seal) -> ModelConfig:
-    """What a run's sizes and its tokenizer make together."""
-    special = sealed.special
-    return ModelConfig(
-        vocab_size=sealed.vocab_size,
-        hidden_size=settings.hidden_size,
-        num_layers=settings.num_layers,
-        num_heads=settings.num_heads,
-        intermediate_size=settings.intermediate_size,
-        global_every=settings.global_every,
-        local_window=settings.local_window,
-        attn_out_dropout=settings.attn_out_dropout,
-        pad_id=special.pad,
-        eos_id=special.eos,
-        bos_id=special.bos,
-        unk_id=special.unk,
-        mask_id=special.mask,
-        sep_id=special.eos,
-        cls_id=special.eos,  # as in the released configuration
-    )

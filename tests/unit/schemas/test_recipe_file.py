@@ -127,6 +127,26 @@ def test_an_error_in_the_extended_file_names_that_file(packaged: Path) -> None:
         ('languages = "pretrain-60"', "languages = 3", "line 19: phases.pretrain.languages = 3"),
         ("context = 256", "context = 257", "line 16: phases.pretrain.context: context must be"),
         ("multilingual = 1", "dclm = 1", "line 15: phases.pretrain names the source 'dclm'"),
+        (
+            "batch_packs = 1",
+            'batch_packs = 1\nschedule = "linear"',
+            "needs decay_tokens between 1 and budget_tokens (1000), not 0",
+        ),
+        (
+            "batch_packs = 1",
+            'batch_packs = 1\nschedule = "linear"\ndecay_tokens = 1001',
+            "line 15: phases.pretrain: schedule 'linear' needs decay_tokens",
+        ),
+        ("[phases.pretrain]", "[phases.'../x']", "line 15: phases.../x: a name is made of a-z"),
+        ("[phases.pretrain]", "[phases.untrained]", "line 15: phases.untrained: this is the name"),
+        ("[sources.fineweb2]", "[sources.Fine_Web]", "line 6: sources.Fine_Web: a name is made of"),
+        (
+            "window_packs = 32",
+            "window_packs = 0",
+            "line 13: packing.window_packs = 0: input should",
+        ),
+        ("[packing]", "[model]\nlocal_window = 7\n[packing]", "line 11: model.local_window = 7: "),
+        ("[packing]", "[model]\nnum_heads = 0\n[packing]", "line 11: model.num_heads = 0: "),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_line(
