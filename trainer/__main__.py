@@ -3,7 +3,8 @@ RUN.json`.
 
 Goes on from the last checkpoint; a finished run says so at once. SIGTERM, SIGINT and SIGUSR1 save a
 checkpoint and end it. Exit codes: 0 done or stopped, 2 bad input, 1 anything else; each failure is
-one sentence.
+one sentence. The traceback of one that nobody foresaw goes to trainer-error.log beside run.json
+(MMBERT_DEBUG=1 prints it).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import signal
 import sys
 import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -46,13 +48,10 @@ def main() -> None:
         _fail(str(error), 2)
     except TrainingFailure as error:
         _fail(str(error), 1)
-    except RuntimeError as error:
-        if not tells_of_a_dead_rank(error):
-            raise
-        _fail(DEAD_RANK, 1, 0)
-    except Exception:
-        traceback.print_exc()
-        os._exit(1)
+    except Exception as error:
+        if isinstance(error, RuntimeError) and tells_of_a_dead_rank(error):
+            _fail(DEAD_RANK, 1, 0)
+        _fail(_unforeseen(error, options.run), 1)
     if ranks.first:
         print(f"mmbert: {sentence}", flush=True)
 
@@ -77,6 +76,18 @@ def _absolute(url: str) -> str:
 def _share_of_cores() -> int:
     """torchrun would give each rank one thread, whatever the machine has."""
     return max(1, len(os.sched_getaffinity(0)) // int(os.environ["LOCAL_WORLD_SIZE"]))
+
+
+def _unforeseen(error: Exception, run_json: str) -> str:
+    """A sentence on an error of the program; the traceback goes to a file beside run.json."""
+    told = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    if not os.environ.get("MMBERT_DEBUG"):
+        where = Path(run_json).with_name("trainer-error.log")
+        with suppress(OSError), where.open("a") as log:  # of all ranks
+            log.write("".join(traceback.format_exception(error)))
+            return f"{told}; the traceback is in {where}"
+    traceback.print_exception(error)
+    return told
 
 
 def _fail(sentence: str, code: int, patience_s: float = ECHO_S) -> NoReturn:
