@@ -2,8 +2,8 @@
 
     clock = budget (window + pack / packs of the window) / N
 
-It drives learning rate, batch size and mask rate. It counts shares of the plan rather than tokens
-seen, so it is the same at any number of ranks, and is exactly the budget at the end.
+It drives learning rate and batch size, and says when to score. It counts shares of the plan rather
+than tokens seen, so it is the same at any number of ranks, and is exactly the budget at the end.
 """
 
 from __future__ import annotations

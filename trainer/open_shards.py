@@ -146,7 +146,7 @@ class OpenShards:
         if document.size != self.num_rows[index]:
             raise UserError(
                 f"{url} is cut into {document.size:,} rows at context {manifest.context:,}, its "
-                f"manifest counts {self.num_rows[index]:,}; find the damage with `mmbert verify` "
-                "and rebuild the manifest with `mmbert data`"
+                f"manifest counts {self.num_rows[index]:,}; it is damaged: delete its stratum's "
+                f"folder {url.rsplit('/', 1)[0]} and build that again with `mmbert data RECIPE`"
             )
         return ShardRows(shard, document, start, length, hole_from, -1, np.empty(0, np.int64))

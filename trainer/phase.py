@@ -67,7 +67,7 @@ class Phase:
         if self.manifest.order_version != ORDER_VERSION:
             raise UserError(
                 f"{manifest_url} has order version {self.manifest.order_version}, this version "
-                f"of mmbert computes {ORDER_VERSION}; make the manifest again with `mmbert remix`"
+                f"of mmbert computes {ORDER_VERSION}; make it again: `mmbert data RECIPE`"
             )
         seal_url = join(seal_folder(self.store.url, self.manifest.tokenizer), "seal.json")
         sealed = Seal.model_validate_json(read_bytes(seal_url))

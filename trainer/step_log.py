@@ -69,8 +69,8 @@ class StepLog:
                 f"phase {point.phase}, step {point.step}: the loss is {nats / batch.num_targets} "
                 f"and the gradient norm {norm} on packs {batch.first.window}:{batch.first.pack} up "
                 f"to {batch.after.window}:{batch.after.pack} (window:pack); nothing of it was "
-                f"saved, and `mmbert trace {self._log.path.parent} --step {point.step}` lists its "
-                "documents"
+                "saved: lower the phase's learning_rate, or see what these packs hold with "
+                "trainer.phase.Phase"
             )
         clock_per_s = (point.clock_tokens - self._first_clock) / (self._last - self._began)
         self._log.append(

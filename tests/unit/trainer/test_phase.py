@@ -205,7 +205,9 @@ def test_a_shard_with_other_rows_than_the_manifest_counts_is_refused(tmp_path: P
     wrong = table.set_column(4, table.schema.field("rows"), pa.array([3], pa.int64()))
     manifest = load_manifest(url).model_copy(update={"id": "wrong"})
     other = publish(Store.at(str(tmp_path)), manifest, wrong)
-    with pytest.raises(UserError, match=r"shard-.* cut into 2 rows .* counts 3.*mmbert verify"):
+    with pytest.raises(
+        UserError, match=r"shard-.* cut into 2 rows .* counts 3.*delete .*mmbert data"
+    ):
         next(Phase(other).packs())
 
 
