@@ -152,8 +152,9 @@ def _text(value: object) -> str:
 
 def _number(value: object) -> float | None:
     """A finite float; JSON can also spell NaN and integers that no float holds."""
-    finite = isinstance(value, int | float) and abs(value) <= sys.float_info.max
-    return float(value) if finite else None
+    if isinstance(value, int | float) and abs(value) <= sys.float_info.max:
+        return float(value)
+    return None
 
 
 def _lone_surrogate(text: str) -> int | None:
@@ -173,33 +174,37 @@ def _json_lines(file: InputFile, told: FileRead) -> Iterator[tuple[Record, JsonR
 
 def _lines(file: InputFile, told: FileRead) -> Iterator[bytes]:
     """Every line without its newline. A line that a break cuts belongs to the unreadable span."""
-    cut: list[bytes] = []  # the line that has not ended yet, which started at or behind `began`
-    began = 0
+    line: list[bytes] = []  # what came so far of the line that has not ended
+    began = 0  # where the piece lies that holds its first byte
     with fsspec.open(file.url, "rb") as raw:
         for piece in decompress(raw, file.url):
             if isinstance(piece, Break):
-                offset = began if cut else piece.offset
-                length = piece.end - offset
-                told.unreadable.append(
-                    UnreadableSpan(
-                        file=file.relative, offset=offset, length=length, reason=piece.reason
-                    )
-                )
-                cut = []
+                # A break behind a whole member cuts nothing: the last line may lack its newline.
+                if line and not piece.inside:
+                    told.num_read += 1
+                    yield b"".join(line)
+                    line = []
+                told.unreadable.append(_span(file, piece, began if line else piece.offset))
+                line = []
                 continue
             told.num_read += piece.data.count(b"\n")
             first, *others = piece.data.split(b"\n")
-            if not cut:
+            if not line:
                 began = piece.offset
-            cut.append(first)
+            line.append(first)
             for other in others:
-                yield b"".join(cut)
-                cut, began = [other], piece.offset
-            if cut == [b""]:
-                cut = []
-    if cut:
+                yield b"".join(line)
+                line, began = [other], piece.offset
+            if line == [b""]:
+                line = []
+    if line:
         told.num_read += 1
-        yield b"".join(cut)
+        yield b"".join(line)
+
+
+def _span(file: InputFile, broken: Break, offset: int) -> UnreadableSpan:
+    length = broken.end - offset
+    return UnreadableSpan(file=file.relative, offset=offset, length=length, reason=broken.reason)
 
 
 def _parse(line: bytes, number: int) -> tuple[Record, JsonRow]:
