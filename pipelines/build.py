@@ -32,7 +32,7 @@ from schemas.shard import TOKENS_PER_SHARD, ShardMeta
 from schemas.store import Store, join
 from schemas.stratum import HELDOUT, TRAIN, Stratum, StratumName
 
-STEP_VERSION = 2  # of map, decide and reduce; bumped when what they make of a file changes
+STEP_VERSION = 3  # of map, decide and reduce; bumped when what they make of a file changes
 
 
 @dataclass(frozen=True)
