@@ -46,10 +46,19 @@ check-all: check ## check, and every test, the slow ones too
 bench: install ## speed and memory, as ratios side by side in one run
 	@$(BIN)/python -m tests.benchmarks
 
+bench-build: install ## raw text to shards, beside the tokenizer alone
+	@$(BIN)/python -m tests.benchmarks build
+
+bench-loader: install ## packed tokens, beside the memcpy bound
+	@$(BIN)/python -m tests.benchmarks loader
+
+bench-step: install ## a training step, beside transformers
+	@$(BIN)/python -m tests.benchmarks step
+
 serve: install ## reopen the demo's runs in the UI
 	@$(BIN)/mmbert serve --store $(STORE)
 
 clean: ## remove the environment and the demo's store
 	rm -rf $(VENV) $(STORE)
 
-.PHONY: help install demo test check check-all bench serve clean
+.PHONY: help install demo test check check-all bench bench-build bench-loader bench-step serve clean

@@ -1,0 +1,144 @@
+"""Packed tokens out of the loader, beside the memcpy bound on the same machine.
+
+    int64 ids, positions and cu_seqlens a CPU-second, over a whole phase, its planning counted
+    bound: the tokens of the same shards widened from uint32 to int64, pack by pack, and no more
+
+Synthetic shards of log-normal documents in many languages; the page cache is warm. Each context is
+measured in a process of its own, so that first batch and memory are those of a cold process.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from schemas.language import by_subset
+from schemas.manifest import Packing, load_shards, store_of
+from schemas.shard import open_shard
+from tests.benchmarks.measure import Table, anonymous_mb, cpu_s
+from tests.stores import Settings, make_manifest
+from trainer.phase import Phase, State
+
+PACKING = Packing(pack_tokens=49_152, max_pieces=512, window_packs=2_000)
+CONTEXTS = (1_024, 8_192)
+WINDOWS = 10
+TOKENS = 48_000_000  # on disk, 192 MB; a phase reads them 20 times over
+DOCUMENT = 600, 1.1  # median and log-spread of a document's tokens
+RESUMES = 7  # of windows that are not planned any more
+
+
+@dataclass(frozen=True)
+class Figures:
+    packs: int
+    tokens: int
+    cpu_s: float  # of all packs after the first
+    bound_cpu_s: float
+    first_s: float  # from the start of the process, interpreter and imports counted
+    first_cpu_s: float
+    resume_ms: float
+    resume_cpu_ms: float
+    anonymous_mb: float
+
+    def row(self, languages: int, context: int) -> tuple[str | int | float, ...]:
+        return (
+            f"{languages:,} languages, context {context:,}",
+            self.tokens / self.cpu_s / 1e6,
+            self.tokens / self.bound_cpu_s / 1e6,
+            self.bound_cpu_s / self.cpu_s,
+            f"{100 * self.tokens / (self.packs * PACKING.pack_tokens):.2f} %",
+            f"{self.first_s:.2f} ({self.first_cpu_s:.2f})",
+            f"{self.resume_ms:.1f} ({self.resume_cpu_ms:.1f})",
+            self.anonymous_mb,
+        )
+
+
+def run(full: bool = False) -> list[Table]:
+    """`full`: 1,833 languages beside 200."""
+    rows = []
+    for languages in (200, 1_833) if full else (200,):
+        for context in CONTEXTS:
+            with tempfile.TemporaryDirectory(prefix="mmbert-bench-") as folder:
+                url = write_phase(Path(folder), languages, context)
+                command = [sys.executable, "-m", "tests.benchmarks.loader", url]
+                told = subprocess.check_output([*command, str(time.monotonic())])
+                rows.append(Figures(**json.loads(told)).row(languages, context))
+    columns = ("M tokens a CPU-s", "memcpy bound", "of it", "packed", "first batch s (CPU)")
+    return [
+        Table(
+            f"Loader: packs of {PACKING.pack_tokens:,} tokens, {WINDOWS} windows",
+            ("", *columns, "resume ms (CPU)", "anonymous MB"),
+            tuple(rows),
+            (
+                "First batch: in a cold process, from its start. Resume: in a process whose shards",
+                f"are open, median of {RESUMES} places in windows not planned before.",
+            ),
+        )
+    ]
+
+
+def write_phase(folder: Path, languages: int, context: int) -> str:
+    """A phase of `WINDOWS` windows over shards whose languages fall off as 1 / rank."""
+    draw = np.random.default_rng(0)
+    shares = 1 / np.arange(1, languages + 1)
+    median, spread = DOCUMENT
+    mean = median * np.exp(spread**2 / 2)
+    lengths = {}
+    for subset, share in zip(sorted(by_subset()), shares / shares.sum(), strict=False):
+        num = max(4, round(TOKENS * share / mean))
+        drawn = np.exp(draw.normal(np.log(median), spread, num)).astype(int).clip(8, 100_000)
+        shards = np.array_split(drawn, -(-int(drawn.sum()) // 4_000_000))
+        lengths[f"synthetic/{subset}/train"] = [shard.tolist() for shard in shards]
+    on_disk = sum(sum(shard) for shards in lengths.values() for shard in shards)
+    epochs = WINDOWS * PACKING.window_packs * PACKING.pack_tokens / on_disk
+    settings = Settings(context=context, packing=PACKING, epochs=epochs, windows=WINDOWS)
+    return make_manifest(folder, lengths, settings)
+
+
+def measure(url: str, since: float) -> Figures:
+    """Read a phase to its end; `since` is time.monotonic() when this process was started."""
+    phase = Phase(url)
+    packs = phase.packs()
+    next(packs)
+    first_s, first_cpu_s = time.monotonic() - since, time.process_time()
+    begun, num_packs, tokens, memory = cpu_s(), 1, 0, 0.0
+    for pack in packs:
+        num_packs += 1
+        tokens += pack.ids.size
+        if num_packs % PACKING.window_packs == 0:
+            memory = max(memory, anonymous_mb())
+    taken = cpu_s() - begun
+    resumes = np.array([_resume(phase, window) for window in range(RESUMES)]) * 1e3
+    wall, cpu = np.median(resumes, axis=0).tolist()
+    bound = _widen(url, tokens)
+    return Figures(num_packs, tokens, taken, bound, first_s, first_cpu_s, wall, cpu, memory)
+
+
+def _resume(phase: Phase, window: int) -> tuple[float, float]:
+    begun, cpu = time.monotonic(), time.process_time()
+    packs = phase.packs(start=State(window, 7))
+    next(packs)
+    taken = time.monotonic() - begun, time.process_time() - cpu
+    packs.close()  # type: ignore[attr-defined]
+    return taken
+
+
+def _widen(url: str, tokens: int) -> float:
+    """CPU-seconds to copy as many tokens from uint32 to new int64 packs."""
+    shards, store = load_shards(url).column("url").to_pylist(), store_of(url)
+    source = np.concatenate([open_shard(store.resolve(shard)).tokens for shard in shards])
+    begun, done, at = cpu_s(), 0, 0
+    while done < tokens:
+        done += source[at : at + PACKING.pack_tokens].astype(np.int64).size
+        at = at + PACKING.pack_tokens if at + PACKING.pack_tokens < source.size else 0
+    return cpu_s() - begun
+
+
+if __name__ == "__main__":
+    print(json.dumps(asdict(measure(sys.argv[1], float(sys.argv[2])))))
