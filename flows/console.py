@@ -6,7 +6,6 @@ stage. A process has one console, as it has one terminal: `console`.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,7 +28,7 @@ class Console:
 
     def use_stderr(self) -> None:
         """Leave stdout to `--json`."""
-        self._out = Terminal(highlight=False, soft_wrap=True, file=sys.stderr)
+        self._out = Terminal(highlight=False, soft_wrap=True, stderr=True)
 
     @property
     def height(self) -> int:

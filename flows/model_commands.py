@@ -16,7 +16,9 @@ import typer
 
 from schemas.errors import UserError
 
-Output = Annotated[Path, typer.Argument(help="The directory to write; replaced if it is there.")]
+Output = Annotated[
+    Path, typer.Argument(help="The directory to write; replaced if it holds a model.")
+]
 
 
 def register(app: typer.Typer) -> None:

@@ -28,7 +28,7 @@ _MOJIBAKE = regex.compile(
     r"\u2013\u2014\u2018-\u201a\u201c-\u201e\u2020-\u2022\u2026\u2030\u2039\u203a\u20ac\u2122]"
 )
 _SYMBOL = regex.compile(r"[^\p{L}\p{M}\p{N}\s]")
-_LETTER = regex.compile(r"\p{L}")
+_LETTERS = regex.compile(r"\p{L}+")
 _SCRIPTS = {  # labels that are not one Unicode script
     "Jpan": ("Hira", "Kana", "Hani"),
     "Hang": ("Hang", "Hani"),
@@ -71,7 +71,7 @@ def control_characters(record: Record, filters: Filters) -> str | None:
 def _script_pattern(script: str) -> regex.Pattern[str] | None:
     names = _SCRIPTS.get(script, (script,))
     try:
-        return regex.compile("[" + "".join(rf"\p{{Script={name}}}" for name in names) + "]")
+        return regex.compile("[" + "".join(rf"\p{{Script={name}}}" for name in names) + "]+")
     except regex.error:
         return None  # a script that this version of Unicode does not know
 
@@ -82,10 +82,10 @@ def script(record: Record, filters: Filters, label: str) -> str | None:
     pattern = None if name in _UNCHECKED else _script_pattern(name)
     if pattern is None:
         return None
-    letters = "".join(_LETTER.findall((record.text or "")[:SAMPLE]))
+    letters = "".join(_LETTERS.findall((record.text or "")[:SAMPLE]))
     if not letters:
         return "no_letters"
-    share = len(pattern.findall(letters)) / len(letters)
+    share = sum(map(len, pattern.findall(letters))) / len(letters)
     return "wrong_script" if share < filters.min_script_share else None
 
 

@@ -73,6 +73,7 @@ def _read(path: str, special: SpecialIds) -> tuple[Seal, bytes]:
             f"tokenizer.path: {path} is no tokenizer that the `tokenizers` library wrote; "
             "give a tokenizer.json or a SentencePiece .model"
         ) from error
+    seals.require_special(data, special, path)
     return sealed, data
 
 

@@ -173,7 +173,7 @@ class Phase(Frozen):
     learning_rate: float = Field(gt=0)
     schedule: Literal["constant", "linear", "one-minus-sqrt"] = "constant"
     warmup_tokens: int = Field(0, ge=0)
-    decay_tokens: int = Field(0, ge=0)
+    decay_tokens: int = Field(0, ge=0, description="at the end of the phase; 0: all of it")
     floor: float = Field(0.0, ge=0, le=1, description="of the learning rate, at the end of decay")
     weight_decay: float = Field(8e-5, ge=0, description="decoupled, a step at the peak rate")
     batch_packs: int = Field(gt=0)
@@ -193,11 +193,10 @@ class Phase(Frozen):
 
     @model_validator(mode="after")
     def _decay(self) -> Self:
-        if self.schedule != "constant" and not 0 < self.decay_tokens <= self.budget_tokens:
+        if self.decay_tokens > self.budget_tokens:
             raise ValueError(
-                f"schedule {self.schedule!r} needs decay_tokens between 1 and budget_tokens "
-                f"({self.budget_tokens}), not {self.decay_tokens}: set it, or make the schedule "
-                "'constant'"
+                f"decay_tokens ({self.decay_tokens}) is more than budget_tokens "
+                f"({self.budget_tokens}): lower it, or leave it out to decay over the whole phase"
             )
         return self
 

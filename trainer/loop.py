@@ -106,7 +106,7 @@ def rate_at(phase: RunPhase, clock_tokens: float, budget_tokens: int) -> float:
         s.learning_rate,
         s.warmup_tokens,
         s.schedule,
-        s.decay_tokens,
+        s.decay_tokens or budget_tokens,
         s.floor,
     )
 

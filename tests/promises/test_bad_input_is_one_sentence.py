@@ -107,7 +107,6 @@ def built(corpus: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> st
     settings |= {"tokenizer.train.vocab_size": "1000"}
     for phase in ("pretrain", "decay-all"):
         settings |= {f"phases.{phase}.{key}_tokens": "50000" for key in ("pool", "budget")}
-    settings |= {"phases.decay-all.decay_tokens": "50000"}
     sets = [f"--set={key}={value}" for key, value in settings.items()]
     assert main([*DATA, "--json", "--store", str(tmp_path / "store"), *sets]) == 0
     return json.loads(capfd.readouterr().out)["run"]

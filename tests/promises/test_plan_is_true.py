@@ -21,7 +21,6 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
     sources = {f"sources.{n}.path": folder / "sample" / n for n in ("fineweb2", "dclm", "dolmino")}
     budgets = {"pretrain.pool_tokens": 60_000, "pretrain.budget_tokens": 90_000}
     budgets |= {"decay-all.pool_tokens": 50_000, "decay-all.budget_tokens": 40_000}
-    budgets |= {"decay-all.decay_tokens": 40_000}
     settings = sources | {f"phases.{key}": value for key, value in budgets.items()}
     settings["tokenizer.train.vocab_size"] = 1000
     return Job(

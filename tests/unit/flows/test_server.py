@@ -31,7 +31,6 @@ def test_a_flow_on_its_own_server(tmp_path: Path) -> None:
     sets += ["--set=tokenizer.train.vocab_size=1000"]
     for phase in ("pretrain", "decay-all"):
         sets += [f"--set=phases.{phase}.{key}_tokens=50000" for key in ("pool", "budget")]
-    sets += ["--set=phases.decay-all.decay_tokens=50000"]
     store = tmp_path / "store"
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
     environment["HOME"] = str(tmp_path / "home")
