@@ -141,6 +141,10 @@ def phase_codes(name: str, phase: Phase, present: set[str]) -> frozenset[str]:
         if code not in present:
             near = difflib.get_close_matches(code, sorted(present), 3)
             hint = f"; close: {', '.join(near)}" if near else ""
+            if "_" in code:
+                hint = f"; languages are named without script here: write {code.split('_')[0]!r}"
+            elif code == "eng":
+                hint = "; English comes by a share of its own (dclm, dolmino), not by tau"
             raise UserError(
                 f"phases.{name}.languages: no source of its temperature group has text in "
                 f"{code!r}{hint}; take it out of the recipe or add a source that has it"

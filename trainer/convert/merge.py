@@ -163,7 +163,7 @@ def _check_knobs(
     if len(models) < 2:
         raise UserError(f"a merge takes at least two models and got {len(models)}: name more")
     if method == "ties" and base is None:
-        raise UserError("ties needs a base: name the model that the others started from")
+        raise UserError("ties needs a base: name what the others started from with --base")
     if method != "ties" and base is not None:
         raise UserError(f"{method} has no base: leave {base} out, or merge with ties")
     if weights is not None and method == "ema":

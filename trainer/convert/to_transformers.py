@@ -68,7 +68,9 @@ def compare_logits(model: ModernBert, directory: Path, documents: Sequence[Tenso
     position ids, its sdpa attention leaks from document to document.
     """
     from transformers import AutoModelForMaskedLM  # seconds to import
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     peer = AutoModelForMaskedLM.from_pretrained(directory, dtype=torch.float32).eval()
     theta = from_transformers.read_theta(directory)
     ids_T = torch.cat(list(documents))
