@@ -47,10 +47,6 @@ def leave_prefect() -> None:
     _prefect = False
 
 
-def on_prefect() -> bool:
-    return _prefect
-
-
 def flow(name: str, run_name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """`run_name` may hold the function's parameters, as in "run {job.recipe}"."""
 

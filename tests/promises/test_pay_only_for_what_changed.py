@@ -70,3 +70,18 @@ def test_text_of_two_sources_is_excluded_not_rewritten(tmp_path: Path) -> None:
     gone = sum(1 for row in rows if row["doc_id"].startswith("dolmino/math"))
     assert share.rows_available < math.rows(128).rows
     assert gone >= 4  # one of the five may be held out in dolmino and stay there
+
+
+def test_a_new_file_costs_that_file_and_one_gather(tmp_path: Path) -> None:
+    root = corpora.write_corpus(tmp_path / "raw", {"fao_Latn": 30, "isl_Latn": 40})
+    recipe = corpora.recipe(root)
+    built = build_store(recipe, tmp_path / "store")
+    folder = tmp_path / "store" / "tokenizers" / built.seal.digest[:16]
+    fixed = recipe.tokenizer.model_copy(update={"train": None, "path": str(folder)})
+    recipe = recipe.model_copy(update={"tokenizer": fixed})
+    before = set((tmp_path / "store" / "spills").glob("*/spill.json"))
+    corpora.write_fineweb2(root / "fineweb2", "isl_Latn", corpora.sentences("new", 9), name="001")
+    again = build_store(recipe, tmp_path / "store")
+    assert again.num_new == 1
+    assert len(set((tmp_path / "store" / "spills").glob("*/spill.json")) - before) == 1
+    assert again.stratum("fineweb2/isl_Latn/all").ledger.read == 36 + 9

@@ -19,6 +19,7 @@ from schemas.store import join
 from schemas.stratum import HELDOUT, stratum_folder
 from tests import corpora
 from tests.building import Built, build_store
+from trainer.phase import Phase
 
 
 @pytest.fixture(scope="module")
@@ -93,3 +94,14 @@ def test_held_out_text_is_chosen_whatever_its_length() -> None:
     assert 0.03 < np.mean(np.array(long, "u8") < tenth) < 0.18
     text = "one two three four five six"
     assert group_hash(0, text) == group_hash(0, text.upper().replace(" ", "\n"))
+
+
+def test_what_the_manifest_says_is_what_the_loader_delivers(built: tuple[Path, Built]) -> None:
+    root, b = built
+    recipe = corpora.recipe(root, budget_tokens=12_000)
+    manifest, url = make_manifest(recipe, "only", b.store, b.seal, b.strata)
+    data = Phase(url, b.store)
+    rows = np.zeros(len(manifest.strata), int)
+    for window in range(manifest.windows):
+        rows += np.bincount(data.plan(window).stratum, minlength=rows.size)
+    assert rows.tolist() == [stratum.rows for stratum in manifest.strata]
