@@ -68,7 +68,8 @@ class Job(Frozen):
                 f"--phase {self.phase}: recipe {recipe.name} has the phases "
                 f"{', '.join(recipe.phases)}; name one of these"
             )
-        return recipe.model_copy(update={"phases": {self.phase: recipe.phases[self.phase]}})
+        only = {self.phase: recipe.phases[self.phase]}
+        return recipe.model_copy(update={"phases": only, "release": None})
 
     def whole(self) -> Job:
         """The same job for all phases."""

@@ -4,6 +4,7 @@
     [sources.*]  where raw text lies and its schema    [packing]    packs and windows
     [filters]    what is dropped, and from which value [optimiser]  StableAdamW
     [heldout]    text that is never trained on         [phases.*]   mixture, budget and schedule
+    [start]      a model that exists, not random       [release]    what the phases' models become
 
 Every key is checked; `schemas.recipe_file` reads TOML into this and names the line to mend.
 """
@@ -15,6 +16,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from schemas.errors import UserError
+from schemas.language import split_subset
 from schemas.ledger import Frozen
 from schemas.manifest import Packing
 from schemas.rows import CONTEXTS
@@ -32,6 +35,7 @@ FilterName = Literal[
 
 MAX_POSITION = 8192  # of the model, as released; more where a phase's context is longer
 UNTRAINED = "untrained"  # the model before any phase; it lies beside those of the phases
+RELEASE = "release"  # the model that is made of those of the phases
 
 
 def _folder_name(value: str) -> str:
@@ -41,8 +45,8 @@ def _folder_name(value: str) -> str:
 
 
 def _phase_name(value: str) -> str:
-    if value == UNTRAINED:
-        raise ValueError("this is the name of the model before any phase; choose another")
+    if value in (UNTRAINED, RELEASE):
+        raise ValueError("a model of this name lies beside those of the phases; choose another")
     return _folder_name(value)
 
 
@@ -75,15 +79,54 @@ class TokenizerSettings(Frozen):
         return self
 
 
-class Source(Frozen):
-    """A data set of raw text in one of the schemas that pipelines.read knows."""
+class Fields(Frozen):
+    """Where `documents` have their parts: column names, or keys of a JSON line."""
 
-    path: str
-    format: Literal["fineweb2", "dclm", "dolmino"]
+    text: str = "text"
+    id: str = "id"
+    url: str = "url"
+    score: str = "score"
+
+
+class Source(Frozen):
+    """A data set of raw text in one of the schemas that pipelines.read knows, or imported strata.
+
+    `documents` is any other Parquet or JSON lines: all of it in `language`, or a folder for each
+    (`PATH/<lang_Script>/...`) where none is named. `imported` are the strata that
+    `mmbert import-mds` has put into the store under this source's name; it has no path.
+    """
+
+    path: str = ""
+    format: Literal["fineweb2", "dclm", "dolmino", "documents", "imported"]
+    language: str | None = Field(None, description="of documents: lang_Script as FineWeb2 writes")
+    fields: Fields = Fields()
     licence: str = "unknown"
     min_score: float | None = Field(
         None, description="drop documents whose quality score (DCLM's fastText) is below"
     )
+    gated: bool = Field(False, description="its hub asks for an account and consent")
+    published_tokens: int | dict[str, int] | None = Field(
+        None,
+        description="what it is said to hold, by subset where it has them: a plan without the data",
+    )
+
+    @model_validator(mode="after")
+    def _path(self) -> Self:
+        if (self.format == "imported") == bool(self.path):
+            raise ValueError("every source has a path, but imported strata, which lie in the store")
+        if self.language is not None and self.format != "documents":
+            raise ValueError(f"language is for documents: {self.format} says it itself")
+        return self
+
+    @field_validator("language")
+    @classmethod
+    def _language(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                split_subset(value)
+            except UserError as error:
+                raise ValueError(str(error)) from None
+        return value
 
 
 class Filters(Frozen):
@@ -179,6 +222,7 @@ class Phase(Frozen):
     batch_packs: int = Field(gt=0)
     min_batch_packs: int | None = Field(None, gt=0)
     batch_warmup_tokens: int = Field(0, ge=0)
+    snapshots: int = Field(0, ge=0, description="models kept evenly over the phase, its end last")
 
     @field_validator("context")
     @classmethod
@@ -201,6 +245,46 @@ class Phase(Frozen):
         return self
 
 
+class Start(Frozen):
+    """A model to start from: a `transformers` directory or a raw Composer checkpoint.
+
+    A larger one is made to the recipe's sizes by taking every second channel and whole heads
+    (trainer/convert/shrink.py). Moments are taken over where there are any for these weights.
+    """
+
+    model: str
+    rescale: float | Literal["none", "sqrt", "linear"] = "sqrt"
+
+
+class Release(Frozen):
+    """What the phases' models become: one model of several (trainer/convert/merge.py).
+
+    ties, average   of the models at the ends of `phases`; ties over the end of the phase `base`
+    ema             of the snapshots of one phase, the latest last
+    """
+
+    method: Literal["ties", "average", "ema"]
+    phases: tuple[str, ...]
+    base: str | None = None
+    weights: tuple[float, ...] = ()
+    density: float = Field(0.2, gt=0, le=1)
+    lam: float = Field(1.0, gt=0, description="lambda of TIES: scales the merged change")
+    trim_scope: Literal["tensor", "model"] = "tensor"
+    decay: float = Field(0.8, gt=0, le=1, description="ema: what a model counts of the next one")
+
+    @model_validator(mode="after")
+    def _method(self) -> Self:
+        if (self.method == "ties") != (self.base is not None):
+            raise ValueError("base is the phase that ties merges over, and no other method has it")
+        if self.method == "ema" and len(self.phases) != 1:
+            raise ValueError("ema averages the snapshots of one phase; name that one")
+        if self.method != "ema" and len(self.phases) < 2:
+            raise ValueError(f"{self.method} merges two phases or more")
+        if self.weights and len(self.weights) != len(self.phases):
+            raise ValueError("give one weight for each phase, or none")
+        return self
+
+
 class Recipe(Frozen):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
     title: str = ""
@@ -212,7 +296,14 @@ class Recipe(Frozen):
     model: ModelSettings = ModelSettings()
     packing: Packing
     optimiser: Optimiser = Optimiser()
+    start: Start | None = None
     phases: dict[Annotated[str, AfterValidator(_phase_name)], Phase]
+    release: Release | None = None
+
+    @property
+    def released(self) -> str:
+        """The name of the model that the recipe is about."""
+        return RELEASE if self.release else list(self.phases)[-1]
 
     @model_validator(mode="after")
     def _references(self) -> Self:
@@ -228,4 +319,21 @@ class Recipe(Frozen):
                     )
             if phase.context > self.packing.pack_tokens:
                 raise ValueError(f"phases.{name}.context is larger than packing.pack_tokens")
+        return self
+
+    @model_validator(mode="after")
+    def _release(self) -> Self:
+        release = self.release
+        if release is None:
+            return self
+        for name in (*release.phases, *([release.base] if release.base else [])):
+            if name not in self.phases:
+                raise ValueError(
+                    f"release names {name!r}, no phase; there are {', '.join(self.phases)}"
+                )
+        if release.method == "ema" and self.phases[release.phases[0]].snapshots < 2:
+            raise ValueError(
+                f"release averages the snapshots of {release.phases[0]}: set "
+                f"phases.{release.phases[0]}.snapshots to 2 or more"
+            )
         return self

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from schemas.digest import content_id
 from schemas.ledger import Frozen
-from schemas.recipe import ModelSettings, Optimiser, Phase
+from schemas.recipe import ModelSettings, Optimiser, Phase, Release, Start
 from schemas.store import Store, join, read_bytes, write_json
 
 
@@ -45,6 +45,21 @@ class RunPhase(Frozen):
     settings: Phase
 
 
+class RunStart(Frozen):
+    """The model that a run starts from. Its digest is part of the run's id, its place is not."""
+
+    settings: Start
+    digest: str  # sha256 of its weights' file
+
+
+class SourceNote(Frozen):
+    """What a model card says of a source."""
+
+    name: str
+    path: str
+    licence: str
+
+
 class Run(Frozen):
     """`run.json`; `id` covers the content, `seed` starts weights and dropout."""
 
@@ -57,9 +72,15 @@ class Run(Frozen):
     model: ModelSettings
     optimiser: Optimiser
     phases: tuple[RunPhase, ...]
+    start: RunStart | None = None
+    release: Release | None = None
+    title: str = ""
+    sources: tuple[SourceNote, ...] = ()
 
     def sealed(self) -> Run:
-        content = self.model_dump(mode="json", exclude={"id"})
+        content = self.model_dump(mode="json", exclude={"id", "title", "sources"})
+        if self.start:
+            del content["start"]["settings"]["model"]  # a place
         return self.model_copy(update={"id": content_id(content)})
 
 

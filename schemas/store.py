@@ -10,7 +10,8 @@ that race write the same name with the same bytes, or an orphan that nothing ref
     exclusions/<id>.parquet     documents that are not delivered
     manifests/<recipe>/<phase>/<id>/           shards.arrow, manifest.json (written last)
     manifests/<recipe>/<phase>/<name>.json     a name that points to an id
-    runs/<recipe>-<id>/         run.json, journal.jsonl, log.jsonl, checkpoints/, models/
+    runs/<recipe>-<id>/         run.json, journal.jsonl, log.jsonl, checkpoints/, models/,
+                                snapshots/, report/
     heldout/<id>.json           the held-out text of a recipe
     prefect/                    the Prefect server's home
 """
