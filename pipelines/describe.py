@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from schemas import run as runs
 from schemas import seal as seals
@@ -86,7 +84,7 @@ def describe_run(
             RunPhase(name=name, manifest=store.relative(url), settings=recipe.phases[name])
             for name, url in manifests.items()
         ),
-        start=RunStart(settings=recipe.start, digest=digest_of_model(recipe.start.model))
+        start=RunStart(settings=recipe.start, digest=runs.digest_of_weights(recipe.start.model))
         if recipe.start
         else None,
         release=recipe.release,
@@ -96,19 +94,3 @@ def describe_run(
             for name, source in recipe.sources.items()
         ),
     ).sealed()
-
-
-def digest_of_model(path: str) -> str:
-    """sha256 of the weights in a `transformers` directory or of a Composer checkpoint.
-
-    Raises UserError when there are none.
-    """
-    weights = Path(path) / "model.safetensors" if Path(path).is_dir() else Path(path)
-    try:
-        with weights.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        raise UserError(
-            f"start.model: {path} is neither a folder with model.safetensors nor a Composer .pt; "
-            "point it at a model with --set start.model=PATH"
-        ) from None

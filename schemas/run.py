@@ -6,7 +6,11 @@ The manifests in order, with model, optimiser and schedules. It lies in the run'
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
+
 from schemas.digest import content_id
+from schemas.errors import UserError
 from schemas.ledger import Frozen
 from schemas.recipe import ModelSettings, Optimiser, Phase, Release, Start
 from schemas.store import Store, join, read_bytes, write_json
@@ -103,3 +107,20 @@ def load(url: str) -> Run:
 def store_of(run_url: str) -> Store:
     """The store that a run lies in: runs/<name>/run.json."""
     return Store.at(run_url.rsplit("/", 3)[0])
+
+
+def digest_of_weights(model: str) -> str:
+    """sha256 of the weights in a `transformers` directory, or of a Composer checkpoint.
+
+    Raises UserError when there are none.
+    """
+    path = Path(model)
+    weights = path / "model.safetensors" if path.is_dir() else path
+    try:
+        with weights.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        raise UserError(
+            f"start.model: {model} is neither a folder with model.safetensors nor a Composer .pt; "
+            "point it at a model with --set start.model=PATH"
+        ) from None
