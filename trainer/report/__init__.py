@@ -1,0 +1,1 @@
+"""What a run shows of itself: exposure by language, curves, an HTML page and model cards."""
