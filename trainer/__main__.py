@@ -25,6 +25,7 @@ from schemas.errors import UserError
 from trainer.distributed import join, leave, tells_of_a_dead_rank
 from trainer.failure import TrainingFailure
 from trainer.loop import train
+from trainer.report import trackers
 from trainer.session import chosen, open_session
 
 ECHO_S = 2.0
@@ -39,10 +40,12 @@ def main() -> None:
     if options.threads or "LOCAL_WORLD_SIZE" in os.environ:
         torch.set_num_threads(options.threads or _share_of_cores())
     try:
+        trackers.require(options.track)
         ranks = join(options.device)
         url, every_s = _absolute(options.run), options.checkpoint_every_s
         session = open_session(url, ranks, every_s, options.store)
-        sentence = train(session, chosen(session.run, options.phase))
+        with trackers.mirrored(session.log, options.track, session.folder):
+            sentence = train(session, chosen(session.run, options.phase))
         leave()
     except UserError as error:
         _fail(str(error), 2)
@@ -66,6 +69,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", choices=["cpu", "cuda"], help="default: a GPU if there is one")
     parser.add_argument("--threads", type=int, help="CPU threads of a rank")
     parser.add_argument("--store", help="the store, if run.json does not lie in it")
+    parser.add_argument(
+        "--track",
+        action="append",
+        default=[],
+        choices=trackers.NAMES,
+        help="mirror the log to this tracker, too; may be repeated",
+    )
     return parser
 
 

@@ -3,9 +3,12 @@
 One JSON object a line, appended and flushed by rank 0:
 
     log      {"kind": "step", phase, step, window, pack, tokens, loss, lr, batch_packs, grad_norm,
-              tokens_per_s, packing, eta_s}
+              tokens_per_s, flops_per_s, mfu, packing, eta_s}
              {"kind": "heldout", phase, step, clock, macro, languages, pooled}
+             {"kind": "exposure", phase, step, clock, languages}          trainer/report/exposure.py
              {"kind": "phase", event: "start" | "end", phase, step}
+             {"kind": "machine", phase, step, device, ...}                trainer/machine.py
+             {"kind": "warning", phase, step, text}
     journal  {phase, window, first_step, packs, tokens, plan_digest}          one line a window
 
 `tokens` of a step is its clock. A run that resumes first drops the lines that its checkpoint does
@@ -15,6 +18,7 @@ not know, so both files read as if the run had never been stopped.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from schemas.digest import Json
@@ -27,12 +31,15 @@ class Lines:
 
     def __init__(self, path: Path, write: bool) -> None:
         self.path = path
+        self.mirror: Callable[[dict[str, Json]], None] | None = None  # gets each line, too
         self._write = write
 
     def append(self, line: dict[str, Json]) -> None:
         if self._write:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            if self.mirror:
+                self.mirror(line)
 
     def read(self) -> list[dict[str, Json]]:
         """All whole lines; a last line cut by a kill is no line."""
