@@ -131,7 +131,7 @@ def drawn(table: ScoreTable) -> Table:
     grid.add_column("  language", no_wrap=True)
     for number, column in enumerate(table.columns, 1):
         style = "bold" if number == len(table.columns) else ""
-        grid.add_column(column, justify="right", style=style)
+        grid.add_column(column.replace("-", "-\n"), justify="right", style=style)
     for number, (name, values) in enumerate(table.rows):
         cells = ("" if value is None else f"{value:.3f}" for value in values)
         grid.add_row(f"  {name}", *cells, style="bold" if number == 0 else "")

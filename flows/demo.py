@@ -79,11 +79,11 @@ def _show_end(plan: Plan, store: str) -> None:
         console.say()
         console.show(drawn(table))
     console.heading("Fill-mask")
-    last = list(plan.recipe.phases)[-1]
-    for answer in fill_masks(folder / "models", last, sample_probes()[:NUM_PROBES]):
+    released = plan.recipe.released
+    for answer in fill_masks(folder / "models", released, sample_probes()[:NUM_PROBES]):
         console.say(f"  {answer.text}   ({answer.language}; the text says: {answer.expected})")
         console.say(f"      trained    {answer.trained}")
         console.say(f"      untrained  {answer.untrained}")
     console.say()
-    console.say(f"  model       {folder / 'models' / last}")
+    console.say(f"  model       {folder / 'models' / released}")
     console.say(f"  reopen it   mmbert serve --store {store}")

@@ -1,4 +1,4 @@
-"""Held-out scores as a table: languages down, the untrained model and each phase across.
+"""Held-out scores as a table: languages down, models across: the first, each phase's, the release.
 
 In: the lines that training appends to a run's `log.jsonl`. Out: `ScoreTable`, which the console and
 the artifacts of the UI show. Bits per byte; smaller is better.
@@ -7,7 +7,7 @@ the artifacts of the UI show. Bits per byte; smaller is better.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +24,10 @@ class Figure(BaseModel):
 
 
 class HeldoutScore(BaseModel):
-    """One line of kind "heldout"; languages too small for a figure are pooled in two ways."""
+    """One line of kind "heldout"; languages too small for a figure are pooled in two ways.
+
+    `phase` may also be the model before any phase (untrained, start) or the one made of several.
+    """
 
     phase: str
     step: int
@@ -98,7 +101,7 @@ def score_table(events: Iterable[Event], most_rows: int | None = None) -> ScoreT
     A phase's column holds its latest score. Languages too small for a figure stand together, by
     the phase in which mmBERT first saw them. `most_rows` cuts the list of languages.
     """
-    columns = _columns([event for event in events if isinstance(event, HeldoutScore)])
+    columns = {event.phase: event for event in events if isinstance(event, HeldoutScore)}
     if not columns:
         return None
     scores = list(columns.values())
@@ -119,14 +122,6 @@ def score_table(events: Iterable[Event], most_rows: int | None = None) -> ScoreT
 
 def _bits(figure: Figure | None) -> float | None:
     return figure.bits_per_byte if figure else None
-
-
-def _columns(scores: Sequence[HeldoutScore]) -> dict[str, HeldoutScore]:
-    columns: dict[str, HeldoutScore] = {}
-    for score in scores:
-        untrained = score.step == 0 and score.phase == scores[0].phase
-        columns["untrained" if untrained else score.phase] = score
-    return columns
 
 
 def language_name(code: str) -> str:

@@ -35,6 +35,7 @@ FilterName = Literal[
 
 MAX_POSITION = 8192  # of the model, as released; more where a phase's context is longer
 UNTRAINED = "untrained"  # the model before any phase; it lies beside those of the phases
+START = "start"  # the same, where a recipe starts from a model that exists
 RELEASE = "release"  # the model that is made of those of the phases
 
 
@@ -45,7 +46,7 @@ def _folder_name(value: str) -> str:
 
 
 def _phase_name(value: str) -> str:
-    if value in (UNTRAINED, RELEASE):
+    if value in (UNTRAINED, START, RELEASE):
         raise ValueError("a model of this name lies beside those of the phases; choose another")
     return _folder_name(value)
 
@@ -107,7 +108,7 @@ class Source(Frozen):
     gated: bool = Field(False, description="its hub asks for an account and consent")
     published_tokens: int | dict[str, int] | None = Field(
         None,
-        description="what it is said to hold, by subset where it has them: a plan without the data",
+        description="what it is said to hold, by subset where that is known: a plan without it",
     )
 
     @model_validator(mode="after")
@@ -116,6 +117,15 @@ class Source(Frozen):
             raise ValueError("every source has a path, but imported strata, which lie in the store")
         if self.language is not None and self.format != "documents":
             raise ValueError(f"language is for documents: {self.format} says it itself")
+        return self
+
+    @model_validator(mode="after")
+    def _published(self) -> Self:
+        if self.format in ("fineweb2", "dolmino") and isinstance(self.published_tokens, int):
+            raise ValueError(f"published_tokens of {self.format} is a table, a key a subset")
+        whole = self.format == "dclm" or self.language is not None
+        if whole and isinstance(self.published_tokens, dict):
+            raise ValueError("published_tokens is one number where all of a source is one language")
         return self
 
     @field_validator("language")
@@ -259,7 +269,8 @@ class Start(Frozen):
 class Release(Frozen):
     """What the phases' models become: one model of several (trainer/convert/merge.py).
 
-    ties, average   of the models at the ends of `phases`; ties over the end of the phase `base`
+    ties, average   of the models at the ends of `phases`; ties over the end of the phase `base`,
+                    or over the model that the recipe starts from: `base = "start"`
     ema             of the snapshots of one phase, the latest last
     """
 
@@ -271,6 +282,11 @@ class Release(Frozen):
     lam: float = Field(1.0, gt=0, description="lambda of TIES: scales the merged change")
     trim_scope: Literal["tensor", "model"] = "tensor"
     decay: float = Field(0.8, gt=0, le=1, description="ema: what a model counts of the next one")
+
+    @field_validator("base", mode="before")
+    @classmethod
+    def _no_base(cls, value: str | None) -> str | None:
+        return value or None  # TOML has no null: "" takes back what an extended recipe says
 
     @model_validator(mode="after")
     def _method(self) -> Self:
@@ -326,11 +342,20 @@ class Recipe(Frozen):
         release = self.release
         if release is None:
             return self
-        for name in (*release.phases, *([release.base] if release.base else [])):
+        named = list(release.phases)
+        if release.base and not (self.start and release.base == START):
+            named.append(release.base)
+        for name in named:
             if name not in self.phases:
                 raise ValueError(
                     f"release names {name!r}, no phase; there are {', '.join(self.phases)}"
                 )
+        thetas = {self.phases[name].rope_theta for name in release.phases}
+        if len(thetas) > 1:
+            raise ValueError(
+                f"release merges phases of rope_theta {', '.join(f'{t:g}' for t in sorted(thetas))}"
+                ": a merged model has one, so merge phases that share theirs"
+            )
         if release.method == "ema" and self.phases[release.phases[0]].snapshots < 2:
             raise ValueError(
                 f"release averages the snapshots of {release.phases[0]}: set "

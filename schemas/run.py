@@ -12,7 +12,7 @@ from pathlib import Path
 from schemas.digest import content_id
 from schemas.errors import UserError
 from schemas.ledger import Frozen
-from schemas.recipe import ModelSettings, Optimiser, Phase, Release, Start
+from schemas.recipe import RELEASE, ModelSettings, Optimiser, Phase, Release, Start
 from schemas.store import Store, join, read_bytes, write_json
 
 
@@ -80,6 +80,11 @@ class Run(Frozen):
     release: Release | None = None
     title: str = ""
     sources: tuple[SourceNote, ...] = ()
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models that it makes: one of each phase, then the one that is released."""
+        return (*(phase.name for phase in self.phases), *([RELEASE] if self.release else []))
 
     def sealed(self) -> Run:
         content = self.model_dump(mode="json", exclude={"id", "title", "sources"})

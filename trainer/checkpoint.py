@@ -46,6 +46,13 @@ class Point(Frozen):
     clock_tokens: float
     end: bool  # of the phase
 
+    @classmethod
+    def before(cls, run: str, phase: str, step: int) -> Point:
+        """Before the first step of a phase."""
+        return cls(
+            run=run, phase=phase, step=step, window=0, pack=0, tokens=0, clock_tokens=0, end=False
+        )
+
     @property
     def name(self) -> str:
         return f"{self.phase}-{self.step}"

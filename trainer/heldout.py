@@ -25,7 +25,7 @@ from schemas.language import entry_phase, split_subset
 from trainer.distributed import Ranks
 from trainer.heldout_text import HeldoutRow, HeldoutText
 from trainer.micro_batch import of_rows
-from trainer.model import ModernBert
+from trainer.model import ModernBert, Theta
 
 MOST = 8  # scores a phase
 MAX_SHARE = 0.1  # of a phase's cost, if that allows more than one
@@ -117,7 +117,11 @@ def score(sums: Mapping[str, Sums], least: Least) -> Score:
 
 
 def evaluate(
-    model: ModernBert, theta: float, text: HeldoutText, token_bytes: Tensor, ranks: Ranks
+    model: ModernBert,
+    theta: float | Theta,
+    text: HeldoutText,
+    token_bytes: Tensor,
+    ranks: Ranks,
 ) -> Score:
     """Score the model on the whole held-out text, shared out over the ranks by document.
 

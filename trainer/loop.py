@@ -1,7 +1,8 @@
 """Training: from manifests to weights, phase by phase.
 
     for each phase of the run:
-        load where it starts from: its own last checkpoint, else the end of the phase before it;
+        load where it starts from: its own last checkpoint, else the end of the phase before it,
+        else the model that the run starts from, or random weights;
         then set the phase's hyper-parameters (moments and the optimiser's step go on)
         for each global batch of B packs and N targets:
             rank r of W takes every W-th pack; each pack is a micro-batch with
@@ -10,9 +11,10 @@
             any W, with no all-reduce but that of the gradients
             one step of StableAdamW at the learning rate of the clock
         a checkpoint, and the model as a `transformers` directory
+    once all are trained: the model that the run releases, merged of theirs
 
-B, the learning rate and the held-out scores follow the clock of the data, and the dropout of a
-pack is keyed by its place: the state is (window, pack), and resuming is exact (I3). What a step
+B, the learning rate, scores and snapshots follow the clock of the data, and the dropout of a pack
+is keyed by its place: the state is (window, pack), and resuming is exact (I3). What a step
 says (loss, norm, wishes to stop or save) is read one step late, so that no device ever waits.
 
 Run as `python -m trainer RUN.json`, or on N ranks as `torchrun --nproc-per-node N -m trainer
@@ -28,15 +30,18 @@ import torch
 from torch import Tensor
 
 from schemas.keyed import key64, keyed
+from schemas.recipe import RELEASE
 from schemas.run import RunPhase
 from trainer import checkpoint, micro_batch
 from trainer.checkpoint import Point
 from trainer.distributed import no_sync
 from trainer.failure import defuse
 from trainer.heldout import is_due, num_evaluations
-from trainer.learner import Learner, begin, export, score
+from trainer.learner import Learner, begin
 from trainer.optimiser import set_lr
 from trainer.phase import Batch, Phase, State
+from trainer.release import release
+from trainer.results import export, score, snapshot
 from trainer.schedule import batch_packs, learning_rate
 from trainer.session import Session
 from trainer.step_log import StepLog
@@ -45,13 +50,20 @@ DROPOUT = key64("dropout")
 
 
 def train(session: Session, phases: tuple[RunPhase, ...]) -> str:
-    """Train what is not finished of `phases`, in order; returns where the run stands, in words."""
+    """Train what is not finished of `phases`, in order; returns where the run stands, in words.
+
+    Once all phases of the run are trained, its model is released, if its recipe says how.
+    """
     for phase in phases:
         if not session.model_folder(phase.name).exists():
             point = train_phase(session, phase)
             if not point.end:
                 return f"stopped at {point.name}, run the same command to go on"
-    return f"finished {', '.join(phase.name for phase in phases)}: {session.folder / 'models'}"
+    finished = [phase.name for phase in phases]
+    if session.run.release and phases == session.run.phases:
+        release(session, session.run.release)
+        finished.append(RELEASE)
+    return f"finished {', '.join(finished)}: {session.folder / 'models'}"
 
 
 def train_phase(session: Session, phase: RunPhase) -> Point:
@@ -59,7 +71,7 @@ def train_phase(session: Session, phase: RunPhase) -> Point:
     data = Phase(session.store.resolve(phase.manifest), session.store)
     budget = data.manifest.budget_tokens
     learner, point = begin(session, phase)
-    steps = StepLog(session.log, budget, data.manifest.packing.pack_tokens, point.clock_tokens)
+    steps = StepLog(session, data, point)
     num_scores = num_evaluations(budget, session.text.num_tokens())
     planned = -1  # the last window whose plan the ranks have compared
 
@@ -70,9 +82,14 @@ def train_phase(session: Session, phase: RunPhase) -> Point:
         figures = train_step(session, phase, data, learner, batch)
         point = advance(point, batch, data)
         wish = steps.put(point, batch, lr, figures)
-        if is_due(num_scores, batch.clock_tokens / budget, point.clock_tokens / budget):
+        passed = batch.clock_tokens / budget, point.clock_tokens / budget
+        if is_due(num_scores, *passed):
             steps.flush()
-            score(session, learner, point)
+            score(session, learner.model, learner.theta, point)
+            steps.pause()
+        if is_due(phase.settings.snapshots, *passed) and not point.end:
+            steps.flush()
+            snapshot(session, learner.model, learner.theta, point)
             steps.pause()
         if wish.stop or wish.save:
             steps.flush()
@@ -82,7 +99,7 @@ def train_phase(session: Session, phase: RunPhase) -> Point:
             return point
     steps.flush()
     save(session, learner, point)
-    export(session, learner, point)
+    export(session, learner.model, learner.theta, point)
     return point
 
 
@@ -144,7 +161,7 @@ def train_step(
         last = i == len(batch.packs) - 1
         with nullcontext() if last else no_sync(learner.parallel):
             with session.autocast():
-                loss = learner.parallel(*inputs, phase.settings.rope_theta, key)
+                loss = learner.parallel(*inputs, learner.theta, key)
             (loss * (ranks.world / batch.num_targets)).backward()
         nats += loss.detach()
     norm = defuse(learner.model)

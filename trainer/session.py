@@ -75,6 +75,10 @@ class Session:
         return self.folder / "checkpoints"
 
     @property
+    def snapshots(self) -> Path:
+        return self.folder / "snapshots"
+
+    @property
     def tokenizer(self) -> str:
         return self.store.resolve(self.run.tokenizer)
 

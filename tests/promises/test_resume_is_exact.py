@@ -29,12 +29,13 @@ EXTEND = phase_settings(
     budget_tokens=3000,
     decay_tokens=3000,
 )
-TIMES = ("tokens_per_s", "eta_s")
+TIMES = ("tokens_per_s", "flops_per_s", "mfu", "eta_s")
 
 
 def lines(run_json: Path, name: str) -> list[dict]:
-    """A log without what depends on the clock on the wall."""
+    """A log without what depends on the clock on the wall, and on how often it was started."""
     found = Lines(run_json.with_name(name), write=False).read()
+    found = [line for line in found if line.get("kind") != "machine"]
     return [{key: line[key] for key in line if key not in TIMES} for line in found]
 
 

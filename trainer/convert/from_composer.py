@@ -39,8 +39,10 @@ class Checkpoint(NamedTuple):
     moments: Moments | None
 
 
-def load(path: Path, theta: Theta, config: ModelConfig | None = None) -> Checkpoint:
-    """Read a checkpoint; `config` None takes sizes from the weights, with heads of 64 dimensions.
+def load(
+    path: Path, theta: Theta, config: ModelConfig | None = None, head_dim: int = HEAD_DIM
+) -> Checkpoint:
+    """Read a checkpoint; `config` None takes sizes from the weights, with heads of `head_dim`.
 
     Raises UserError when the file is no Composer checkpoint, holds a global that is not allowed, or
     names tensors, or gives them shapes, that the model does not have.
@@ -53,7 +55,7 @@ def load(path: Path, theta: Theta, config: ModelConfig | None = None) -> Checkpo
     state = _read(path)
     names = {theirs: _rename(theirs) for theirs in state["model"]}
     weights = {names[theirs]: tensor for theirs, tensor in state["model"].items()}
-    config = config or _sizes(weights, path)
+    config = config or _sizes(weights, path, head_dim)
     config.validate()
     with torch.device("meta"):
         model = ModernBert(config)
@@ -116,7 +118,7 @@ def _harmless() -> list[Any]:
     ]
 
 
-def _sizes(weights: Mapping[str, Tensor], path: Path) -> ModelConfig:
+def _sizes(weights: Mapping[str, Tensor], path: Path, head_dim: int) -> ModelConfig:
     try:
         vocab_size, hidden_size = weights[EMBEDDING].shape
         intermediate_size = weights["model.layers.0.mlp.Wo.weight"].shape[1]
@@ -129,7 +131,7 @@ def _sizes(weights: Mapping[str, Tensor], path: Path) -> ModelConfig:
         vocab_size=vocab_size,
         hidden_size=hidden_size,
         num_layers=len(layers),
-        num_heads=max(1, hidden_size // HEAD_DIM),
+        num_heads=max(1, hidden_size // head_dim),
         intermediate_size=intermediate_size,
     )
 

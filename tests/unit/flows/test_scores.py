@@ -31,23 +31,26 @@ def write_log(folder: Path, *lines: dict[str, Json]) -> Path:
     return log
 
 
-def test_columns_are_the_untrained_model_and_the_latest_score_of_each_phase(tmp_path: Path) -> None:
+def test_columns_are_the_first_model_and_the_latest_of_each_phase_and_the_release(
+    tmp_path: Path,
+) -> None:
     log = write_log(
         tmp_path,
-        heldout("pretrain", 0, 8.0, 9.0),
-        heldout("pretrain", 0, 8.0, 9.0),  # read again after a resume
+        heldout("untrained", 0, 8.0, 9.0),
+        heldout("untrained", 0, 8.0, 9.0),  # read again after a resume
         heldout("pretrain", 5, 6.0, 7.0),
         heldout("pretrain", 9, 4.0, 5.0),
         heldout("decay-all", 3, 3.0, 4.5),
+        heldout("release", 3, 2.5, 4.0),
     )
     table = score_table(read_events(log))
     assert table is not None
-    assert table.columns == ("untrained", "pretrain", "decay-all")
+    assert table.columns == ("untrained", "pretrain", "decay-all", "release")
     assert dict(table.rows) == {
-        "mean of languages": (8.0, 4.0, 3.0),
-        "English": (8.0, 4.0, 3.0),
-        "Faroese": (9.0, 5.0, 4.5),
-        "small ones of extend": (5.0, 5.0, 5.0),
+        "mean of languages": (8.0, 4.0, 3.0, 2.5),
+        "English": (8.0, 4.0, 3.0, 2.5),
+        "Faroese": (9.0, 5.0, 4.5, 4.0),
+        "small ones of extend": (5.0, 5.0, 5.0, 5.0),
     }
     assert [name for name, _ in table.rows][1] == "English"  # most held-out text first
 

@@ -133,7 +133,7 @@ def test_an_error_in_the_extended_file_names_that_file(packaged: Path) -> None:
             "line 15: phases.pretrain: decay_tokens (1001) is more than",
         ),
         ("[phases.pretrain]", "[phases.'../x']", "line 15: phases.../x: a name is made of a-z"),
-        ("[phases.pretrain]", "[phases.untrained]", "line 15: phases.untrained: this is the name"),
+        ("[phases.pretrain]", "[phases.untrained]", "line 15: phases.untrained: a model of this"),
         ("[sources.fineweb2]", "[sources.Fine_Web]", "line 6: sources.Fine_Web: a name is made of"),
         (
             "window_packs = 32",

@@ -14,6 +14,7 @@ from trainer.distributed import Ranks
 from trainer.heldout import evaluate, is_due, num_evaluations
 from trainer.learner import begin
 from trainer.loop import batches, train, train_step
+from trainer.model import Theta
 from trainer.phase import Phase
 from trainer.session import Session, chosen, open_session
 
@@ -60,7 +61,7 @@ def test_a_phase_keeps_weights_moments_and_step_and_brings_its_own_constants(tmp
     assert int(matrices["step"]) == int(vectors["step"]) == end.step
     assert (matrices["lr"], matrices["max_lr"]) == (1e-4, 1e-4)
     assert (matrices["weight_decay"], vectors["weight_decay"]) == (5e-5, 0.0)
-    assert entered.theta == 160_000.0
+    assert entered.theta == Theta(160_000.0, 160_000.0)
 
 
 def test_a_phase_whose_start_is_not_trained_is_refused(tmp_path):
