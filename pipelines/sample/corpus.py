@@ -1,4 +1,4 @@
-"""The three sources of a sample, written one after the other with their noise.
+"""The four sources of a sample, written one after the other, text with its noise.
 
 In: an empty folder, a seed, the languages, bytes for each source. Out: the sources' files, and what
 was counted on the way: documents, bytes of text, injections.
@@ -9,6 +9,7 @@ from itertools import cycle
 from pathlib import Path
 
 from pipelines.sample import plan
+from pipelines.sample.code import programming_languages, programs, write_code
 from pipelines.sample.dclm import FOLDER as DCLM_FOLDER
 from pipelines.sample.dclm import broken_lines, lines_of, write_dclm
 from pipelines.sample.documents import Document, write_text, write_texts, writer_of
@@ -97,6 +98,20 @@ class Corpus:
             dirty = self._spoil("dolmino", file, clean, plan.ENGLISH, kinds)
             write_dolmino(self.root / file, subset, dirty, self._draws("columns", file))
             self._count(dirty)
+
+    def code(self, num_bytes: float) -> None:
+        """A file a programming language, without noise."""
+        self.progress("code")
+        languages = programming_languages()
+        for language in languages:
+            draws = self._draws("code", language.name)
+            documents = [
+                Document(str(number), text)
+                for number, text in enumerate(programs(language, draws, num_bytes / len(languages)))
+            ]
+            file = self.root / f"code/{language.name}/train-00000-of-00001.parquet"
+            write_code(file, language, documents, draws)
+            self._count(documents)
 
     def _write_split(self, subset: str, split: str, documents: list[Document]) -> None:
         file = self.root / f"fineweb2/data/{subset}/{split}/000_00000.parquet"

@@ -1,7 +1,7 @@
 """Documents: paragraphs of a language, gathered to log-normal lengths.
 
 In: a language that can write a paragraph, a number of documents and their mean size in UTF-8 bytes.
-Out: that many different texts, some of one sentence, some of thousands of words, one paragraph a
+Out: that many different texts, some of two sentences, some of thousands of words, one paragraph a
 line.
 """
 
@@ -15,6 +15,8 @@ from pipelines.sample.invented import invented_language
 from pipelines.sample.passages import passages_of, written_languages
 
 LONGEST_BYTES = 30_000
+SHORTEST = 100
+"""Characters, in any script: what is shorter is noise, put in on purpose and dropped by a build."""
 _SIGMA = 1.1
 _SENTENCE_BYTES = 45
 
@@ -40,10 +42,10 @@ def writer_of(subset: str) -> Writer:
 
 
 def write_text(writer: Writer, draws: Draws, num_bytes: float) -> str:
-    """A text of about `num_bytes` UTF-8 bytes, at least one sentence."""
+    """A text of about `num_bytes` UTF-8 bytes, at least SHORTEST characters."""
     lines: list[str] = []
     left = num_bytes
-    while not lines or left > _SENTENCE_BYTES:
+    while sum(map(len, lines)) < SHORTEST or left > _SENTENCE_BYTES:
         num_sentences = min(draws.between(3, 7), max(1, round(left / _SENTENCE_BYTES)))
         lines.append(writer.paragraph(draws, num_sentences))
         left -= len(lines[-1].encode()) + 1
@@ -57,7 +59,7 @@ def write_texts(writer: Writer, draws: Draws, count: int, mean_bytes: float) -> 
         num_bytes = min(draws.log_normal(mean_bytes, _SIGMA), LONGEST_BYTES)
         text = write_text(writer, draws, num_bytes)
         while text in seen:
-            # one-sentence texts collide: a longer one seldom does
+            # texts of one or two sentences collide: a longer one seldom does
             num_bytes = num_bytes * 1.5 + _SENTENCE_BYTES
             text = write_text(writer, draws, num_bytes)
         seen.add(text)

@@ -30,7 +30,19 @@ def write_fineweb2(path: Path, subset: str, documents: list[Document], draws: Dr
     """Write the documents of one language and split with made-up crawl facts."""
     path.parent.mkdir(parents=True)
     rows = [_row(document, subset, draws) for document in documents]
-    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), path, compression="zstd")
+    write_parquet(path, pa.Table.from_pylist(rows, schema=SCHEMA))
+
+
+def write_parquet(path: Path, rows: pa.Table) -> None:
+    """Write a table without what only large files need: in small ones it is most of the bytes."""
+    pq.write_table(
+        rows,
+        path,
+        compression="zstd",
+        use_dictionary=False,
+        write_statistics=False,
+        store_schema=False,
+    )
 
 
 def _row(document: Document, subset: str, draws: Draws) -> dict[str, str | float | int]:

@@ -1,4 +1,4 @@
-"""A sample corpus: FineWeb2, DCLM and Dolmino in miniature, made text in the real formats.
+"""A sample corpus: FineWeb2, DCLM, Dolmino and StarCoder in miniature, made text in real formats.
 
 In: how many languages, how many megabytes, a seed. Out: a folder that a recipe reads as it would
 read the real sources, `injected.csv` with the truth about its noise, and `sample.json`. The folder
@@ -20,17 +20,18 @@ from pipelines.sample.noise import NOISE_PART
 from pipelines.sample.passages import written_languages
 from schemas.errors import UserError
 
-VERSION = 2
+VERSION = 3
 """Grows whenever the same parameters give other bytes."""
 
 _README = """\
 # Sample corpus
 
-Made text in the file formats of FineWeb2 (`fineweb2/`), DCLM (`dclm/`) and Dolmino (`dolmino/`), so
-that every step from raw text to a model can run on a laptop. The sentences of {written} languages
-were written for this purpose and are recombined at random; all other languages are invented words
-in their script. About one document in twenty is noise put in on purpose: `injected.csv` says which,
-and what is wrong with it.
+Made text in the file formats of FineWeb2 (`fineweb2/`), DCLM (`dclm/`), Dolmino (`dolmino/`) and
+StarCoder (`code/`), so that every step from raw text to a model can run on a laptop. The sentences
+of {written} languages were written for this purpose and are recombined at random; all other
+languages are invented words in their script. Codes that FineWeb2 no longer lists have no script
+there: they are written in a plausible one (`awi_Latn`). About one document of text in twenty is
+noise put in on purpose: `injected.csv` says which, and what is wrong with it.
 
 It teaches a model nothing about the world: do not train a real one on it.
 
@@ -57,7 +58,8 @@ def write_sample(
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
 ) -> SampleReport:
-    """Write a sample corpus of about `megabytes` million bytes of text to `directory`.
+    """Write a sample corpus of about `megabytes` million bytes of text to `directory`, or more
+    where so many languages need it.
 
     A directory that holds this very sample already is left as it is. `progress` gets a line now and
     then.
@@ -85,6 +87,7 @@ def write_sample(
         corpus.fineweb2(num_clean_bytes * plan.FINEWEB2_PART)
         corpus.dclm(num_clean_bytes * plan.DCLM_PART)
         corpus.dolmino(num_clean_bytes * plan.DOLMINO_PART)
+        corpus.code(num_clean_bytes * plan.CODE_PART)
         report = _describe(corpus, parameters)
         if directory.exists():
             directory.rmdir()

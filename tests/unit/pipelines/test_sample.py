@@ -12,15 +12,19 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
+from pipelines.filters import screen
+from pipelines.record import Record
 from pipelines.sample import SampleReport, write_sample
-from pipelines.sample.documents import writer_of
+from pipelines.sample.code import SCHEMA as SCHEMA_OF_CODE
+from pipelines.sample.documents import SHORTEST, write_texts, writer_of
 from pipelines.sample.draws import Draws
 from pipelines.sample.fineweb2 import SCHEMA
 from pipelines.sample.noise import KINDS
 from pipelines.sample.passages import FOLDER, parse, passages_of, written_languages
-from pipelines.sample.plan import chosen_languages, fill_above
+from pipelines.sample.plan import LEAST_DOCUMENTS, chosen_languages, fill_above, plan_fineweb2
 from schemas.errors import UserError
-from schemas.language import by_subset, entry_phase, table
+from schemas.language import by_subset, entry_phase, members, table
+from schemas.recipe import Filters
 
 LANGUAGES, MEGABYTES = 30, 1.5
 """A few more languages than have passages, so that invented ones are among them."""
@@ -65,6 +69,10 @@ def texts_by_id(directory: Path) -> dict[str, str]:
         for line in gzip.decompress(path.read_bytes()).splitlines():
             record = json.loads(line)
             texts[record["id"]] = record["text"]
+    for path in directory.glob("code/*/*.parquet"):
+        rows = pq.read_table(path, columns=["id", "content"])
+        names = [f"{path.parent.name}/{name}" for name in rows["id"].to_pylist()]
+        texts.update(zip(names, rows["content"].to_pylist(), strict=True))
     return texts
 
 
@@ -211,12 +219,57 @@ def test_every_subset_of_the_table_can_write() -> None:
 def test_more_languages_leave_the_text_of_others_alone() -> None:
     first = chosen_languages(40)
     assert first[:30] == chosen_languages(30)
-    assert len(chosen_languages(1 + sum(row.utf8_bytes > 0 for row in table()))) == 1914
+
+
+def test_1833_languages_are_those_of_mmbert_and_1946_are_all_there_are() -> None:
+    named = {code for code in members("fineweb2-all") - {"code"} if entry_phase(code)}
+    assert {row.code for row in chosen_languages(1833)} == named
+    everything = chosen_languages(1946)
+    subsets = {row.subset for row in everything}
+    assert len(subsets) == len(everything)
+    assert subsets >= {row.subset for row in table() if row.utf8_bytes}
+    assert {row.code for row in everything} >= members("fineweb2-all") - {"code"}
+    with pytest.raises(UserError):
+        chosen_languages(1947)
+
+
+def test_languages_that_fineweb2_dropped_are_written_in_a_plausible_script() -> None:
+    subsets = {row.code: row.subset for row in chosen_languages(1833)}
+    assert (subsets["awi"], subsets["kex"]) == ("awi_Latn", "kex_Deva")
+
+
+def test_no_language_is_left_without_text_however_small_the_sample() -> None:
+    shares = plan_fineweb2(chosen_languages(1833), 1e6)
+    assert min(share.num_train for share in shares) == LEAST_DOCUMENTS
+    assert len(shares) == 1832
+
+
+@pytest.mark.parametrize("subset", ["awi_Latn", "sin_Sinh", "jpn_Jpan", "hye_Armn"])
+def test_clean_documents_are_never_too_short(subset: str) -> None:
+    assert all(
+        len(text) >= SHORTEST for text in write_texts(writer_of(subset), Draws(subset), 50, 60)
+    )
+
+
+def test_code_is_in_starcoders_fields_and_passes_the_filters(
+    made: tuple[Path, SampleReport],
+) -> None:
+    directory, _ = made
+    paths = sorted(directory.glob("code/*/*.parquet"))
+    assert [path.parent.name for path in paths] == ["c", "javascript", "python"]
+    for path in paths:
+        rows = pq.read_table(path)
+        assert rows.schema.equals(SCHEMA_OF_CODE)
+        for number, text in enumerate(rows["content"].to_pylist()):
+            record = Record(number, text=text)
+            screen(record, Filters(), "code_Zyyy", None)
+            assert record.reason is None, text
 
 
 def test_a_floor_is_kept_and_the_total_too() -> None:
     sizes = fill_above([1.0, 10.0, 100.0], [20.0, 20.0, 20.0], 200.0)
     assert sizes == pytest.approx([20.0, 20.0, 160.0])
+    assert fill_above([1.0, 2.0], [20.0, 20.0], 30.0) == [20.0, 20.0]
 
 
 @pytest.mark.parametrize("name", [*written_languages(), "dolmino"])
