@@ -10,9 +10,9 @@ from pathlib import Path
 
 from schemas import run, seal, stratum
 from schemas.manifest import Packing
-from schemas.recipe import ModelSettings, Optimiser
+from schemas.recipe import ModelSettings, Optimiser, Release, Start
 from schemas.recipe import Phase as PhaseSettings
-from schemas.run import Heldout, HeldoutStratum, Run, RunPhase
+from schemas.run import Heldout, HeldoutStratum, Run, RunPhase, RunStart, digest_of_weights
 from schemas.shard import ShardMeta, write
 from schemas.store import Store, join, write_json
 from tests.stores import SPECIAL, VOCAB_SIZE, Settings, documents_of, make_manifest
@@ -59,7 +59,13 @@ def phase_settings(**changed: object) -> PhaseSettings:
 
 
 def make_run(
-    root: Path, phases: dict[str, PhaseSettings], epochs: float = 2.0, precision: str = "fp32"
+    root: Path,
+    phases: dict[str, PhaseSettings],
+    epochs: float = 2.0,
+    precision: str = "fp32",
+    model: ModelSettings = MODEL,
+    start: Start | None = None,
+    release: Release | None = None,
 ) -> str:
     """A store under `root` with a run of these phases; returns the path of run.json."""
     store = Store.at(str(root))
@@ -85,9 +91,11 @@ def make_run(
         seed=7,
         tokenizer=store.relative(tokenizer),
         heldout=_heldout(store, sealed),
-        model=MODEL,
+        model=model,
         optimiser=Optimiser.model_validate({"precision": precision}),
         phases=tuple(described),
+        start=RunStart(settings=start, digest=digest_of_weights(start.model)) if start else None,
+        release=release,
     ).sealed()
     return run.publish(store, made)
 

@@ -7,6 +7,7 @@ One JSON object a line, appended and flushed by rank 0:
              {"kind": "heldout", phase, step, clock, macro, languages, pooled}
              {"kind": "exposure", phase, step, clock, languages}          trainer/report/exposure.py
              {"kind": "phase", event: "start" | "end", phase, step}
+             phase: also the model before any (untrained, start) and the one of several (release)
              {"kind": "machine", phase, step, device, ...}                trainer/machine.py
              {"kind": "warning", phase, step, text}
     journal  {phase, window, first_step, packs, tokens, plan_digest}          one line a window
