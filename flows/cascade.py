@@ -29,7 +29,7 @@ def run(job: Job) -> Outcome:
 def data(job: Job) -> Outcome:
     """Raw text to shards, a manifest for each phase and the description of the run."""
     recipe, store = job.load(), job.at()
-    origins = stages.find_text(recipe)
+    origins = stages.find_text(recipe, store)
     seal = stages.tokenizer(recipe, store, origins)
 
     recipe = job.chosen(recipe)

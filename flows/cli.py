@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.model_commands import register
+from flows import model_commands, store_commands
 from schemas.errors import UserError
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ app = typer.Typer(
 )
 tokenizer_app = typer.Typer(help="Tokenizers.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(tokenizer_app, name="tokenizer")
-register(app)
+model_commands.register(app)
+store_commands.register(app)
 
 Recipe = Annotated[str, typer.Argument(help="A packaged recipe (tiny), a path or a URL.")]
 StoreUrl = Annotated[

@@ -80,7 +80,7 @@ def show_plan(job: Job, as_json: bool) -> None:
 
 def train_tokenizer(job: Job) -> None:
     recipe, store = job.load(), job.at()
-    seal = stages.tokenizer(recipe, store, stages.find_text(recipe))
+    seal = stages.tokenizer(recipe, store, stages.text_to_learn(recipe))
     console.say(seals.seal_folder(store.url, seal.digest))
 
 

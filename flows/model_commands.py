@@ -1,7 +1,7 @@
-"""Commands over models that exist, and over data that others tokenised.
+"""Commands over models that exist.
 
     mmbert merge MODEL MODEL ... --out DIR      mmbert export SOURCE DIR
-    mmbert init-small BASE DIR                  mmbert import-mds URL --language fao_Latn
+    mmbert init-small BASE DIR
 
 `register(app)` adds them to the command line; heavy imports wait until one of them runs.
 """
@@ -27,7 +27,6 @@ def register(app: typer.Typer) -> None:
         "merge": merge,
         "init-small": init_small,
         "export": export,
-        "import-mds": import_mds,
     }
     for name, command in commands.items():
         app.command(name)(command)
@@ -116,58 +115,6 @@ def export(
         kind = torch.float32 if dtype == "fp32" else torch.bfloat16
         rewrite(source, output, theta, theta_local, tokenizer, kind)
         stage.result = str(output)
-
-
-def import_mds(
-    url: Annotated[str, typer.Argument(help="A folder with index.json and its shards.")],
-    language: Annotated[str, typer.Option(help="As FineWeb2 writes it: fao_Latn.")],
-    source: Annotated[str, typer.Option(help="The source that the stratum belongs to.")],
-    recipe: Annotated[str, typer.Option(help="Whose tokenizer and seed it is for.")],
-    tier: Annotated[str, typer.Option(help="all, or heldout.")] = "all",
-    store: Annotated[
-        str, typer.Option("--store", envvar="MMBERT_STORE", help="A folder or any fsspec URL.")
-    ] = "mmbert-store",
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe; may be repeated."),
-    ] = None,
-    on: Annotated[str, typer.Option("--on", metavar="PROFILE", help="Where things run.")] = "local",
-) -> None:
-    """Take published pre-tokenised MDS shards as a stratum, without tokenising again."""
-    from flows import stages
-    from flows.console import amount, console
-    from flows.job import Job, load_profile
-    from pipelines.import_mds import import_mds as import_stratum
-    from schemas.stratum import StratumName
-
-    profile = load_profile(on)
-    job = Job(recipe=recipe, overrides=tuple(overrides or ()), store=store, profile=profile)
-    chosen = job.load()
-    if source.split("/")[0] not in chosen.sources:
-        raise UserError(
-            f"--source {source}: recipe {chosen.name} has the sources {', '.join(chosen.sources)}; "
-            "name one of these"
-        )
-    # A tokenizer that is read needs no text; a trained one is known by the text it learned from.
-    origins = stages.find_text(chosen) if chosen.tokenizer.train else ()
-    sealed = stages.tokenizer(chosen, job.at(), origins)
-    name = StratumName(source=source, language=language, tier=tier)
-    with console.stage("import-mds") as stage:
-        stratum = import_stratum(
-            url,
-            job.at(),
-            sealed,
-            name,
-            stage.progress,
-            seed=chosen.seed,
-            workers=profile.num_workers,
-        )
-        ledger = stratum.ledger
-        gone = "".join(f", {count:,} {reason}" for reason, count in ledger.dropped.items())
-        stage.result = (
-            f"{name} {stratum.id}: {amount(stratum.tokens)} tokens, "
-            f"{ledger.kept:,} of {ledger.read:,} documents{gone}"
-        )
 
 
 def _rescale(text: str) -> float | Literal["none", "sqrt", "linear"]:

@@ -28,18 +28,30 @@ if TYPE_CHECKING:
 
 
 @task("find the text of {recipe.name}")
-def find_text(recipe: Recipe) -> tuple[Origin, ...]:
-    """The files that the recipe's phases read."""
+def find_text(recipe: Recipe, store: Store) -> tuple[Origin, ...]:
+    """The files that the recipe's phases read, and the strata imported for its sources."""
+    from pipelines.imported import imported, require_imported
     from pipelines.inventory import inventory, wanted
 
     with console.stage("text") as stage:
-        found = inventory(recipe)
+        found = (*inventory(recipe), *imported(recipe, store))
+        require_imported(recipe, store, found)
         origins = wanted(recipe, found)
         size = sum(origin.size_bytes for origin in origins)
         unread = len({o.code for o in found} - {o.code for o in origins})
-        beside = f"; {unread} languages are in no phase" if unread else ""
+        ready = sum(bool(origin.imported) for origin in origins)
+        beside = f"; {ready} of them imported" if ready else ""
+        beside += f"; {unread} languages are in no phase" if unread else ""
         stage.result = f"{len(origins)} origins, {amount(size)}B on disk{beside}"
     return origins
+
+
+@task("text to learn a tokenizer from")
+def text_to_learn(recipe: Recipe) -> tuple[Origin, ...]:
+    """The files alone, which is all that a trained tokenizer depends on; none if it is read."""
+    from pipelines.inventory import inventory, wanted_of
+
+    return () if recipe.tokenizer.train is None else wanted_of(recipe, inventory(recipe))
 
 
 @task("tokenizer")

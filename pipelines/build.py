@@ -21,6 +21,7 @@ from pipelines.executor import execute
 from pipelines.fingerprint import fingerprints
 from pipelines.gather import Gather, GatherShard
 from pipelines.inventory import Origin, wanted
+from pipelines.imported import choose, require_imported
 from pipelines.map import MapFile, ReadFiles, Screen, Tokenise, WriteSpills, share_out
 from pipelines.publish import PlannedStratum, publish
 from schemas import stratum as strata
@@ -74,13 +75,21 @@ def versions() -> dict[str, Json]:
 
 
 def plan_build(recipe: Recipe, store: Store, sealed: Seal, origins: Sequence[Origin]) -> BuildPlan:
-    """Which strata exist and which origins must be built; reads no text, hashes new files."""
+    """Which strata exist and which origins must be built; reads no text, hashes new files.
+
+    Imported strata exist; UserError when a source has none, or two of one tier.
+    """
     origins = wanted(recipe, origins)
     digests = fingerprints(store, (f for o in origins for f in o.files))
-    reused, to_build = [], []
+    reused: list[Stratum] = []
+    to_build: list[OriginPlan] = []
+    require_imported(recipe, store, origins, sealed)
     for origin in origins:
         plan = _plan_origin(recipe, store, sealed, origin, digests)
         found = [s for planned in plan.strata if (s := strata.load(planned.folder)) is not None]
+        if origin.imported:
+            reused += choose(origin, sealed)
+            continue
         if len(found) == len(plan.strata):
             reused += found
         else:
@@ -106,6 +115,8 @@ def _plan_origin(
     }
     files = []
     for index, file in enumerate(origin.files):
+    if source.format == "documents":
+        shared["fields"] = source.fields.model_dump(mode="json")
         identity = content_id(shared | {"file": file.relative, "digest": digests[file.url]})
         files.append(
             MapFile(
@@ -115,6 +126,7 @@ def _plan_origin(
                 layout=source.format,
                 language=origin.language,
                 min_score=source.min_score,
+                fields=source.fields,
                 grouped=grouped and file.split == "train",
                 spill_id=identity,
                 folder=join(store.url, "spills", identity),
@@ -127,6 +139,18 @@ def _plan_origin(
     }
     planned = []
     tiers = [TRAIN] if any(f.split == "train" for f in origin.files) else []
+    to_read: dict[str, str | int | float | bool | None] = {
+        "files": content_id(made_from["files"]),
+        "num_files": len(origin.files),
+        "filters": content_id(shared["filters"]),
+        "versions": content_id(shared["versions"]),
+        "tokenizer": sealed.digest,
+        "seed": recipe.seed,
+        "min_score": source.min_score,
+        "licence": source.licence,
+    }
+    if "fields" in shared:
+        to_read["fields"] = content_id(shared["fields"])
     for tier in [*tiers, HELDOUT]:
         name = StratumName(source=origin.source, language=origin.language, tier=tier)
         identity = strata.stratum_id(name, made_from)
@@ -136,16 +160,7 @@ def _plan_origin(
                 id=identity,
                 folder=strata.stratum_folder(store, name, identity),
                 scratch=join(store.url, "spills", f"gather-{identity}"),
-                made_from={
-                    "files": content_id(made_from["files"]),
-                    "num_files": len(origin.files),
-                    "filters": content_id(shared["filters"]),
-                    "versions": content_id(shared["versions"]),
-                    "tokenizer": sealed.digest,
-                    "seed": recipe.seed,
-                    "min_score": source.min_score,
-                    "licence": source.licence,
-                },
+                made_from=to_read,
             )
         )
     return OriginPlan(origin, tuple(files), tuple(planned))

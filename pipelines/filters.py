@@ -13,7 +13,7 @@ from functools import lru_cache
 import ftfy
 import regex
 
-from pipelines.read import Record
+from pipelines.record import Record
 from schemas.recipe import FilterName, Filters
 
 SAMPLE = 4_000  # characters that the share of scripts and symbols is measured on

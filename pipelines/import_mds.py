@@ -19,6 +19,7 @@ from pipelines.decision import SpillRef
 from pipelines.executor import execute
 from pipelines.fingerprint import fingerprints
 from pipelines.gather import Gather, GatherShard
+from pipelines.imported import LAYOUT
 from pipelines.inventory import InputFile
 from pipelines.mds_spill import SpillShard, SpillShards
 from pipelines.publish import PlannedStratum, publish
@@ -45,12 +46,14 @@ def import_mds(
     progress: Progress = silent,
     *,
     seed: int = 0,
+    licence: str = "unknown",
     workers: int = 1,
 ) -> Stratum:
     """The stratum of the shards in a folder, built unless the store has it.
 
-    `sealed` lies in the store and must be the tokenizer the shards were made with; `seed` is the
-    recipe's. Raises UserError for another format, a missing file, or ids beyond the vocabulary.
+    `sealed` lies in the store and must be the tokenizer the shards were made with; `seed` and
+    `licence` are the recipe's. Raises UserError for another format, a missing file, or ids beyond
+    the vocabulary.
     """
     split_subset(name.language)
     shards = mds.read_index(url)
@@ -58,7 +61,7 @@ def import_mds(
     files = [InputFile(s.url, s.relative, s.size_bytes, split) for s in shards]
     digests = fingerprints(store, files)
     shared: dict[str, Json] = {
-        "layout": "mds",
+        "layout": LAYOUT,
         "source": name.source,
         "seed": seed,
         "tokenizer": sealed.digest,
@@ -72,12 +75,13 @@ def import_mds(
         folder=strata.stratum_folder(store, name, identity),
         scratch=join(store.url, "spills", f"gather-{identity}"),
         made_from={
-            "layout": "mds",
+            "layout": LAYOUT,
             "files": content_id(made_of),
             "num_files": len(made_of),
             "versions": content_id(shared["versions"]),
             "tokenizer": sealed.digest,
             "seed": seed,
+            "licence": licence,
         },
     )
     found = strata.load(planned.folder)

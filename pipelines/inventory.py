@@ -6,6 +6,10 @@ origin is what one or two strata are built from: its training text and its held-
     fineweb2   PATH/data/<lang_Script>/{train,test}/*.parquet
     dclm       PATH/**/*.jsonl.{zst,gz}                English
     dolmino    PATH/data/<subset>/**/*.{json,jsonl}.{gz,zst}    English, one source a subset
+    documents  PATH/**/*.{parquet,json,jsonl}[.gz|.zst]    in the language that the source names
+               PATH/<lang_Script>/**/...                   where it names none
+
+Imported strata are origins as well, without files: pipelines/imported.py finds them in the store.
 """
 
 from __future__ import annotations
@@ -19,13 +23,13 @@ from dataclasses import dataclass
 import fsspec
 
 from schemas.errors import UserError
-from schemas.language import members
+from schemas.language import is_subset, members
 from schemas.recipe import Phase, Recipe, Source
 
 ENGLISH = "eng_Latn"
 MULTILINGUAL = "multilingual"  # the share of the temperature group
 _JSON = re.compile(r"\.jsonl?(\.gz|\.zst)?$")
-_SUBSET = re.compile(r"[a-z]{3}_[A-Z][a-z]{3}")
+_TEXT = re.compile(r"\.parquet$|" + _JSON.pattern)
 
 
 @dataclass(frozen=True)
@@ -39,12 +43,23 @@ class InputFile:
 
 
 @dataclass(frozen=True)
+class ImportedStratum:
+    """A stratum that `mmbert import-mds` has put into the store."""
+
+    folder: str
+    tier: str
+    tokenizer: str
+    tokens: int
+
+
+@dataclass(frozen=True)
 class Origin:
     """All files of one language of one source; `source` is written `dolmino/math` for a subset."""
 
     source: str
     language: str
     files: tuple[InputFile, ...]
+    imported: tuple[ImportedStratum, ...] = ()  # in place of files, whatever their tokenizer
 
     @property
     def code(self) -> str:
@@ -56,18 +71,20 @@ class Origin:
 
 
 def inventory(recipe: Recipe) -> tuple[Origin, ...]:
-    """Every origin of the recipe's sources, in order of source and language.
+    """Every origin that the recipe's sources have files of, in order of source and language.
 
-    Raises UserError when a source's path does not exist or holds no file of its format.
+    Raises UserError when a source's path does not exist or holds no file of its format, and for
+    a file of `documents` whose language nothing says.
     """
-    origins = [o for name, source in recipe.sources.items() for o in _origins(name, source)]
+    sources = {name: s for name, s in recipe.sources.items() if s.format != "imported"}
+    origins = [o for name, source in sources.items() for o in _origins(name, source)]
     return tuple(sorted(origins, key=lambda o: (o.source, o.language)))
 
 
 def _origins(name: str, source: Source) -> list[Origin]:
     groups: dict[tuple[str, str], list[InputFile]] = {}
     for url, relative, size in _files(name, source):
-        place = _place(source.format, relative)
+        place = _place(name, source, relative)
         if place is None:
             continue
         subset, language, split = place
@@ -76,8 +93,7 @@ def _origins(name: str, source: Source) -> list[Origin]:
     if not groups:
         raise UserError(
             f"sources.{name}: {source.path} holds no text in the {source.format} layout; "
-            f"point it elsewhere with --set sources.{name}.path=DIR or write a sample with "
-            "`mmbert sample DIR`"
+            f"point it elsewhere with --set sources.{name}.path=DIR{_sample(source)}"
         )
     return [
         Origin(source_name, language, tuple(sorted(files, key=lambda f: f.relative)))
@@ -89,28 +105,50 @@ def _files(name: str, source: Source) -> Iterable[tuple[str, str, int]]:
     fs, root = fsspec.core.url_to_fs(source.path)
     if not fs.exists(root):
         raise UserError(
-            f"sources.{name}.path: {source.path} does not exist; write a sample with "
-            f"`mmbert sample DIR` or point it elsewhere with --set sources.{name}.path=DIR"
+            f"sources.{name}.path: {source.path} does not exist; point it elsewhere with "
+            f"--set sources.{name}.path=DIR{_sample(source)}"
         )
     for path, info in fs.find(root, detail=True).items():
-        yield fs.unstrip_protocol(path), posixpath.relpath(path, root), int(info["size"] or 0)
+        relative = posixpath.basename(path) if path == root else posixpath.relpath(path, root)
+        yield fs.unstrip_protocol(path), relative, int(info["size"] or 0)
 
 
-def _place(layout: str, relative: str) -> tuple[str, str, str] | None:
+def _sample(source: Source) -> str:
+    """What a sample can do for it: there is none of any other data set."""
+    made = source.format in ("fineweb2", "dclm", "dolmino")
+    return " or write a sample with `mmbert sample DIR`" if made else ""
+
+
+def _place(name: str, source: Source, relative: str) -> tuple[str, str, str] | None:
     """(subset, language, split) of a file, or None when it is no file of the layout."""
     parts = relative.split("/")
-    if layout == "fineweb2":
+    if source.format == "documents":
+        if not _TEXT.search(relative) or any(part.startswith((".", "_")) for part in parts):
+            return None
+        return "", source.language or _folder(name, source, parts), "train"
+    if source.format == "fineweb2":
         if not relative.endswith(".parquet") or len(parts) < 3:
             return None
         language, split = parts[-3], parts[-2]
-        known = _SUBSET.fullmatch(language) and split in ("train", "test")
+        known = is_subset(language) and split in ("train", "test")
         return ("", language, split) if known else None
     if not _JSON.search(relative):
         return None
-    if layout == "dolmino":
+    if source.format == "dolmino":
         inside = parts[1:] if parts[0] == "data" else parts
         return (inside[0], ENGLISH, "train") if len(inside) > 1 else None
     return "", ENGLISH, "train"
+
+
+def _folder(name: str, source: Source, parts: list[str]) -> str:
+    """The language that a file's first folder names; UserError where it names none."""
+    if len(parts) < 2 or not is_subset(parts[0]):
+        raise UserError(
+            f"sources.{name}: {source.path}/{'/'.join(parts)} lies in no folder of a language "
+            "(PATH/fao_Latn/...); move it into one, or say what all of the source is written in "
+            f"with --set sources.{name}.language=fao_Latn"
+        )
+    return parts[0]
 
 
 def wanted(recipe: Recipe, origins: Iterable[Origin]) -> tuple[Origin, ...]:
@@ -119,8 +157,17 @@ def wanted(recipe: Recipe, origins: Iterable[Origin]) -> tuple[Origin, ...]:
     Raises UserError when a phase names a language that no temperature source has.
     """
     origins = tuple(origins)
-    kept = {o for name, p in recipe.phases.items() for o in read_by(name, p, origins)}
-    return tuple(origin for origin in origins if origin in kept)
+    for name, phase in recipe.phases.items():
+        read_by(name, phase, origins)
+    return wanted_of(recipe, origins)
+
+
+def wanted_of(recipe: Recipe, origins: Iterable[Origin]) -> tuple[Origin, ...]:
+    """The same of a part of the recipe's origins, where languages may be missing."""
+    reading = [(phase, _named(phase)) for phase in recipe.phases.values()]
+    return tuple(
+        o for o in origins if any(reads(p, o.source, o.code, codes) for p, codes in reading)
+    )
 
 
 def read_by(name: str, phase: Phase, origins: Iterable[Origin]) -> tuple[Origin, ...]:
@@ -130,26 +177,30 @@ def read_by(name: str, phase: Phase, origins: Iterable[Origin]) -> tuple[Origin,
     return tuple(o for o in origins if reads(phase, o.source, o.code, codes))
 
 
+def _named(phase: Phase) -> frozenset[str]:
+    named = phase.languages
+    return members(named) if isinstance(named, str) else frozenset(named)
+
+
 def phase_codes(name: str, phase: Phase, present: set[str]) -> frozenset[str]:
     """ISO 639-3 codes of a phase's temperature group: its set, or the codes it lists.
 
     Raises UserError for a listed code that is not `present`, and for an unknown set.
     """
-    if isinstance(phase.languages, str):
-        return members(phase.languages)
-    for code in phase.languages:
+    for code in phase.languages if not isinstance(phase.languages, str) else ():
         if code not in present:
             near = difflib.get_close_matches(code, sorted(present), 3)
             hint = f"; close: {', '.join(near)}" if near else ""
             if "_" in code:
                 hint = f"; languages are named without script here: write {code.split('_')[0]!r}"
-            elif code == "eng":
-                hint = "; English comes by a share of its own (dclm, dolmino), not by tau"
+            elif code in ("eng", "code"):
+                what = "English" if code == "eng" else "code"
+                hint = f"; {what} comes by a share of its own (dclm, starcoder, ...), not by tau"
             raise UserError(
                 f"phases.{name}.languages: no source of its temperature group has text in "
                 f"{code!r}{hint}; take it out of the recipe or add a source that has it"
             )
-    return frozenset(phase.languages)
+    return _named(phase)
 
 
 def reads(phase: Phase, source: str, code: str, codes: frozenset[str]) -> str | None:

@@ -22,12 +22,14 @@ from datatrove.pipeline.base import PipelineStep
 
 from pipelines import spill as spills
 from pipelines import tokenizer as tokenizers
+from pipelines.executor import Tasks
 from pipelines.filters import screen
 from pipelines.inventory import InputFile
 from pipelines.near import group_hash
-from pipelines.read import READERS, FileRead, Record
+from pipelines.read import reader_of
+from pipelines.record import FileRead, Record
 from pipelines.spill import Spill
-from schemas.recipe import Filters
+from schemas.recipe import Fields, Filters
 from schemas.seal import Seal
 from schemas.store import Store
 
@@ -43,6 +45,7 @@ class MapFile:
     file_index: int  # among its origin's files
     source: str  # `dolmino/math`
     layout: str  # format of the source
+    fields: Fields
     language: str
     min_score: float | None
     grouped: bool  # held-out text is chosen from it: near-duplicates must hash alike
@@ -71,7 +74,7 @@ class ReadFiles(PipelineStep):
 
     def __init__(self, tasks: Sequence[Sequence[MapFile]]) -> None:
         super().__init__()
-        self.tasks = tasks
+        self.tasks = Tasks(tasks)
 
     def run(
         self, data: DocumentsPipeline = None, rank: int = 0, world_size: int = 1
@@ -80,7 +83,7 @@ class ReadFiles(PipelineStep):
             if spills.load(item.folder) is not None:
                 continue  # made before this task was interrupted
             told = FileRead()
-            for record in READERS[item.layout](item.file, told):
+            for record in reader_of(item.layout, item.fields)(item.file, told):
                 yield _carry(item, record)
             yield _carry(item, End(told))
 

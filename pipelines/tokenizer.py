@@ -19,7 +19,8 @@ from tokenizers.models import BPE
 
 from pipelines.fingerprint import fingerprints
 from pipelines.inventory import Origin
-from pipelines.read import READERS, FileRead
+from pipelines.read import reader_of
+from pipelines.record import FileRead
 from schemas import seal as seals
 from schemas.digest import Json, content_id
 from schemas.errors import UserError
@@ -96,7 +97,13 @@ def train(
     found = find(recipe, store, origins)
     if found is not None:
         return found
-    model = _train_sentencepiece(recipe, _training(origins), recipe.tokenizer.train, progress)
+    text = _training(origins)
+    if not text:
+        raise UserError(
+            "tokenizer.train: no source of the recipe has text to learn from; read a tokenizer "
+            "with tokenizer.path or add a source of raw text"
+        )
+    model = _train_sentencepiece(recipe, text, recipe.tokenizer.train, progress)
     data = from_sentencepiece(model, recipe.tokenizer.special).to_str().encode()
     sealed = seals.seal(data, recipe.tokenizer.special, origin="trained")
     seals.save(store.url, sealed, data)
@@ -121,10 +128,17 @@ def _memo(recipe: Recipe, store: Store, origins: Sequence[Origin]) -> str:
         "settings": settings.model_dump(),
         "special": recipe.tokenizer.special.model_dump(),
         "text": [
-            [o.source, o.language, *(digests[f.url] for f in found)] for o, found in files.items()
+            [o.source, o.language, *(digests[f.url] for f in found), *_place_of_text(recipe, o)]
+            for o, found in files.items()
         ],
     }
     return join(store.url, "tokenizers", f"trained-{content_id(wanted)}.json")
+
+
+def _place_of_text(recipe: Recipe, origin: Origin) -> list[Json]:
+    """Where the recipe says that the text stands, if it can say."""
+    source = recipe.sources[origin.source.split("/")[0]]
+    return [{"text": source.fields.text}] if source.format == "documents" else []
 
 
 def _train_sentencepiece(
@@ -190,7 +204,8 @@ def _sample(
 
 
 def _texts(recipe: Recipe, origin: Origin) -> Iterator[str]:
-    reader = READERS[recipe.sources[origin.source.split("/")[0]].format]
+    source = recipe.sources[origin.source.split("/")[0]]
+    reader = reader_of(source.format, source.fields)
     for file in origin.files:
         if file.split == "train":
             for record in reader(file, FileRead()):

@@ -85,6 +85,7 @@ def _sets() -> dict[str, frozenset[str]]:
         "extend-110": frozenset(
             code for code, phase in phases.items() if phase in ("pretrain", "extend")
         ),
+        "decay-1833": frozenset(code for code in natural if phases[code]) | {"code"},
         "fineweb2-all": frozenset(natural | {"code"}),
     }
 
@@ -93,6 +94,7 @@ def members(set_name: str) -> frozenset[str]:
     """The ISO 639-3 codes of a named set.
 
     `pretrain-60`: English and 59 others. `extend-110`: English, 108 others and code.
+    `decay-1833`: every natural language that mmBERT had, and code.
     `fineweb2-all`: every natural language of the table, and code.
 
     Raises UserError for any other name.
@@ -111,6 +113,11 @@ def entry_phase(code: str) -> str:
     """The phase in which mmBERT first saw this ISO 639-3 code; empty if it never did."""
     row = by_code().get(code)
     return row.phase if row else ""
+
+
+def is_subset(name: str) -> bool:
+    """Whether a name is written as FineWeb2 writes languages: `fao_Latn`, and `code_Zyyy`."""
+    return _SUBSET.fullmatch(name) is not None
 
 
 def split_subset(subset: str) -> tuple[str, str]:

@@ -82,8 +82,11 @@ def write_corpus(root: Path, languages: Mapping[str, int]) -> Path:
     return root
 
 
-def recipe(root: Path, **phase: object) -> Recipe:
-    """A recipe of one phase over `write_corpus`; keywords replace keys of the phase."""
+def recipe(root: Path, sources: Mapping[str, Source] | None = None, **phase: object) -> Recipe:
+    """A recipe of one phase over `write_corpus`; keywords replace keys of the phase.
+
+    `sources` stand in place of DCLM and Dolmino.
+    """
     settings: dict[str, object] = {
         "context": 128,
         "mask_rate": 0.3,
@@ -104,8 +107,7 @@ def recipe(root: Path, **phase: object) -> Recipe:
         ),
         sources={
             "fineweb2": Source(path=str(root / "fineweb2"), format="fineweb2"),
-            "dclm": Source(path=str(root / "dclm"), format="dclm"),
-            "dolmino": Source(path=str(root / "dolmino"), format="dolmino"),
+            **(sources or {n: Source(path=str(root / n), format=n) for n in ("dclm", "dolmino")}),
         },
         packing=Packing(pack_tokens=1024, max_pieces=64, window_packs=4),
         phases={"only": Phase.model_validate(settings | phase)},

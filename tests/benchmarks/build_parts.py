@@ -11,7 +11,8 @@ import xxhash
 from pipelines.filters import screen
 from pipelines.inventory import inventory
 from pipelines.near import group_hash
-from pipelines.read import READERS, FileRead, Record
+from pipelines.read import READERS
+from pipelines.record import FileRead, Record
 from schemas.recipe import Filters, Recipe
 from tests.benchmarks.measure import Table, cpu_of
 

@@ -8,7 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.inventory import InputFile
-from pipelines.read import READERS, FileRead, read_fineweb2
+from pipelines.read import READERS, read_fineweb2
+from pipelines.record import FileRead
 from schemas.ledger import Ledger, LedgerError, total
 from schemas.stratum import stratum_folder
 from tests import corpora

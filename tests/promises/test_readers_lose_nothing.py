@@ -15,7 +15,8 @@ import pytest
 import zstandard
 
 from pipelines.inventory import InputFile
-from pipelines.read import READERS, FileRead, Record, read_dclm, read_dolmino, read_fineweb2
+from pipelines.read import READERS, read_dclm, read_dolmino, read_fineweb2
+from pipelines.record import FileRead, Record
 from tests import corpora
 
 

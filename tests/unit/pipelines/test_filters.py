@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipelines.filters import screen
-from pipelines.read import Record
+from pipelines.record import Record
 from schemas.recipe import Filters
 
 CLEAN = {

@@ -1,0 +1,80 @@
+"""Commands over a store: strata that others tokenised, and whether everything is as it was written.
+
+    mmbert import-mds URL --source NAME --language fao_Latn --recipe RECIPE
+    mmbert verify [MANIFEST]
+
+`register(app)` adds them to the command line; heavy imports wait until one of them runs.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from schemas.errors import UserError
+
+StoreUrl = Annotated[
+    str, typer.Option("--store", envvar="MMBERT_STORE", help="A folder or any fsspec URL.")
+]
+STORE = "mmbert-store"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    app.command("import-mds")(import_mds)
+
+
+def import_mds(
+    url: Annotated[str, typer.Argument(help="A folder with index.json and its shards.")],
+    language: Annotated[str, typer.Option(help="As FineWeb2 writes it: fao_Latn.")],
+    source: Annotated[str, typer.Option(help="The recipe's source that the stratum is part of.")],
+    recipe: Annotated[str, typer.Option(help="Whose tokenizer and seed it is for.")],
+    tier: Annotated[str, typer.Option(help="all, or heldout.")] = "all",
+    store: StoreUrl = STORE,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe; may be repeated."),
+    ] = None,
+    on: Annotated[str, typer.Option("--on", metavar="PROFILE", help="Where things run.")] = "local",
+) -> None:
+    """Take published pre-tokenised MDS shards as a stratum, without tokenising again."""
+    from flows import stages
+    from flows.console import amount, console
+    from flows.job import Job, load_profile
+    from pipelines.import_mds import import_mds as import_stratum
+    from schemas.stratum import HELDOUT, TRAIN, StratumName
+
+    profile = load_profile(on)
+    job = Job(recipe=recipe, overrides=tuple(overrides or ()), store=store, profile=profile)
+    chosen = job.load()
+    settings = chosen.sources.get(source.split("/")[0])
+    if settings is None:
+        raise UserError(
+            f"--source {source}: recipe {chosen.name} has the sources {', '.join(chosen.sources)}; "
+            "name one of these"
+        )
+    if tier not in (TRAIN, HELDOUT):
+        raise UserError(f"--tier {tier}: give {TRAIN}, which is trained on, or {HELDOUT}")
+    sealed = stages.tokenizer(chosen, job.at(), stages.text_to_learn(chosen))
+    name = StratumName(source=source, language=language, tier=tier)
+    with console.stage("import-mds") as stage:
+        stratum = import_stratum(
+            url,
+            job.at(),
+            sealed,
+            name,
+            stage.progress,
+            seed=chosen.seed,
+            licence=settings.licence,
+            workers=profile.num_workers,
+        )
+        ledger = stratum.ledger
+        gone = "".join(f", {count:,} {reason}" for reason, count in ledger.dropped.items())
+        stage.result = (
+            f"{name} {stratum.id}: {amount(stratum.tokens)} tokens, "
+            f"{ledger.kept:,} of {ledger.read:,} documents{gone}"
+        )
+    if settings.format != "imported":
+        table = f"[sources.{source.split('/')[0]}]"
+        console.say(f'  the recipe reads it where {table} has format = "imported" and no path')

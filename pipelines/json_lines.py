@@ -1,0 +1,106 @@
+"""JSON lines, plain, .gz or .zst: every line comes out, as a row or with what is wrong with it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import fsspec
+
+from pipelines.decompress import Break, decompress
+from pipelines.inventory import InputFile
+from pipelines.record import FileRead, Record
+from schemas.ledger import UnreadableSpan
+
+JsonRow = dict[str, object]
+
+
+def read_json_lines(
+    file: InputFile, told: FileRead, text: str = "text"
+) -> Iterator[tuple[Record, JsonRow]]:
+    """Each line's record, its text taken from the key `text`, and the row; {} where there is none.
+
+    A dotted key that is no key of the row itself leads into the objects inside: `metadata.url`.
+    """
+    for number, line in enumerate(_lines(file, told)):
+        yield _parse(line, number, text)
+    told.name_empty(file)
+
+
+def value_at(row: JsonRow, dotted: str) -> object:
+    """What stands at a key, or None."""
+    if dotted in row:
+        return row[dotted]
+    first, _, rest = dotted.partition(".")
+    inner = row.get(first)
+    return value_at(inner, rest) if rest and isinstance(inner, dict) else None
+
+
+def string(value: object) -> str:
+    """A string that UTF-8 can hold; "" for anything else."""
+    return value if isinstance(value, str) and _lone_surrogate(value) is None else ""
+
+
+def _lone_surrogate(text: str) -> int | None:
+    """Where a text has half of a surrogate pair: JSON can spell it, UTF-8 cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return error.start
+    return None
+
+
+def _lines(file: InputFile, told: FileRead) -> Iterator[bytes]:
+    """Every line without its newline. A line that a break cuts belongs to the unreadable span."""
+    line: list[bytes] = []  # what came so far of the line that has not ended
+    began = 0  # where the piece lies that holds its first byte
+    with fsspec.open(file.url, "rb") as raw:
+        for piece in decompress(raw, file.url):
+            if isinstance(piece, Break):
+                # A break behind a whole member cuts nothing: the last line may lack its newline.
+                if line and not piece.inside:
+                    told.num_read += 1
+                    yield b"".join(line)
+                    line = []
+                told.unreadable.append(_span(file, piece, began if line else piece.offset))
+                line = []
+                continue
+            told.num_read += piece.data.count(b"\n")
+            first, *others = piece.data.split(b"\n")
+            if not line:
+                began = piece.offset
+            line.append(first)
+            for other in others:
+                yield b"".join(line)
+                line, began = [other], piece.offset
+            if line == [b""]:
+                line = []
+    if line:
+        told.num_read += 1
+        yield b"".join(line)
+
+
+def _span(file: InputFile, broken: Break, offset: int) -> UnreadableSpan:
+    length = broken.end - offset
+    return UnreadableSpan(file=file.relative, offset=offset, length=length, reason=broken.reason)
+
+
+def _parse(line: bytes, number: int, key: str) -> tuple[Record, JsonRow]:
+    record = Record(number, None, num_bytes=len(line))
+    try:
+        row = json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        record.reason, record.detail = "bad_utf8", f"byte {error.start} of the line"
+        return record, {}
+    except (ValueError, RecursionError) as error:  # a plain ValueError for an endless integer
+        record.reason, record.detail = "bad_json", str(error)[:200]
+        return record, {}
+    row = row if isinstance(row, dict) else {}
+    text = value_at(row, key)
+    if not isinstance(text, str):
+        record.reason = "no_text"
+    elif (place := _lone_surrogate(text)) is not None:
+        record.reason, record.detail = "bad_utf8", f"lone surrogate at character {place}"
+    else:
+        record.text = text
+    return record, row

@@ -1,0 +1,115 @@
+"""Parquet: every row that the footer counts comes out, with its values or as unreadable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import fsspec
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipelines.inventory import InputFile
+from pipelines.record import FileRead, Record
+from schemas.ledger import UnreadableSpan
+
+_STRINGS = (
+    pa.types.is_string,
+    pa.types.is_large_string,
+    pa.types.is_string_view,
+    pa.types.is_binary,
+    pa.types.is_large_binary,
+    pa.types.is_binary_view,
+)
+ParquetRow = dict[str, bytes | float | None]  # strings as bytes: Parquet promises UTF-8, unchecked
+
+
+def read_parquet(
+    file: InputFile, told: FileRead, columns: Mapping[str, str]
+) -> Iterator[tuple[Record, ParquetRow]]:
+    """Each row's record with its text, and the row: a value for each of `columns` (name -> path).
+
+    `columns` has "text". A dotted path that is no column's own name leads into a struct. A column
+    that is missing is None in every row; of the text that is a reason of its own.
+    """
+    if not file.size_bytes:
+        told.name_empty(file)
+        return
+    with fsspec.open(file.url, "rb") as opened:
+        try:
+            parquet = pq.ParquetFile(opened)
+        except (pa.ArrowInvalid, OSError) as error:
+            span = UnreadableSpan(
+                file=file.relative, offset=0, length=file.size_bytes, reason=f"no Parquet: {error}"
+            )
+            told.unreadable.append(span)
+            return
+        told.num_read = parquet.metadata.num_rows
+        places = {name: _place(parquet.schema_arrow, path) for name, path in columns.items()}
+        found = {name: place for name, place in places.items() if place}
+        wanted = list(dict.fromkeys(".".join(place) for place in found.values()))
+        number = 0
+        for group in range(parquet.num_row_groups):
+            end = number + parquet.metadata.row_group(group).num_rows
+            try:
+                for batch in parquet.iter_batches(1024, row_groups=[group], columns=wanted):
+                    values = {name: _plain(_column(batch, p)) for name, p in found.items()}
+                    rows = pa.RecordBatch.from_pydict(values).to_pylist() if values else None
+                    for row in rows or [{}] * batch.num_rows:
+                        yield _record(row, number, "text" in found), row
+                        number += 1
+            except (pa.ArrowException, OSError) as error:
+                detail = str(error).partition("\n")[0]
+                for lost in range(number, end):
+                    yield Record(lost, None, reason="unreadable", detail=detail), {}
+                number = end
+    told.name_empty(file)
+
+
+def _place(schema: pa.Schema, dotted: str) -> list[str]:
+    """The names that lead to a column, or nothing where there is none."""
+    if dotted in schema.names:
+        return [dotted]
+    place = dotted.split(".")
+    fields = schema
+    for name in place:
+        if not isinstance(fields, pa.Schema | pa.StructType) or name not in fields.names:
+            return []
+        fields = fields.field(name).type
+    return place
+
+
+def _column(batch: pa.RecordBatch, place: list[str]) -> pa.Array:
+    column = batch.column(place[0])
+    return pc.struct_field(column, place[1:]) if place[1:] else column
+
+
+def _plain(column: pa.Array) -> pa.Array:
+    """Strings as bytes and numbers as they are; nulls of any other type."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    kind = column.type
+    if any(is_kind(kind) for is_kind in _STRINGS):
+        return column.cast(pa.large_binary())
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        return column
+    return pa.nulls(len(column))
+
+
+def _record(row: ParquetRow, number: int, has_text: bool) -> Record:
+    record = Record(number, None)
+    text = row.get("text")
+    if isinstance(text, bytes):
+        record.num_bytes = len(text)
+        try:
+            record.text = text.decode()
+        except UnicodeDecodeError as error:
+            record.reason, record.detail = "bad_utf8", f"byte {error.start} of the text"
+    else:
+        record.reason = "no_text" if has_text else "missing_column"
+    return record
+
+
+def lenient(value: object) -> str:
+    """A string of which bad bytes are replaced; "" for anything else."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else ""
