@@ -20,8 +20,8 @@ from pipelines.decision import NO_THRESHOLD, Decision, SpillRef
 from pipelines.executor import execute
 from pipelines.fingerprint import fingerprints
 from pipelines.gather import Gather, GatherShard
-from pipelines.inventory import Origin, wanted
 from pipelines.imported import choose, require_imported
+from pipelines.inventory import Origin, wanted
 from pipelines.map import MapFile, ReadFiles, Screen, Tokenise, WriteSpills, share_out
 from pipelines.publish import PlannedStratum, publish
 from schemas import stratum as strata
@@ -80,16 +80,16 @@ def plan_build(recipe: Recipe, store: Store, sealed: Seal, origins: Sequence[Ori
     Imported strata exist; UserError when a source has none, or two of one tier.
     """
     origins = wanted(recipe, origins)
+    require_imported(recipe, store, origins, sealed)
     digests = fingerprints(store, (f for o in origins for f in o.files))
     reused: list[Stratum] = []
     to_build: list[OriginPlan] = []
-    require_imported(recipe, store, origins, sealed)
     for origin in origins:
-        plan = _plan_origin(recipe, store, sealed, origin, digests)
-        found = [s for planned in plan.strata if (s := strata.load(planned.folder)) is not None]
         if origin.imported:
             reused += choose(origin, sealed)
             continue
+        plan = _plan_origin(recipe, store, sealed, origin, digests)
+        found = [s for planned in plan.strata if (s := strata.load(planned.folder)) is not None]
         if len(found) == len(plan.strata):
             reused += found
         else:
@@ -113,10 +113,10 @@ def _plan_origin(
         "versions": versions(),
         "grouped": grouped,
     }
-    files = []
-    for index, file in enumerate(origin.files):
     if source.format == "documents":
         shared["fields"] = source.fields.model_dump(mode="json")
+    files = []
+    for index, file in enumerate(origin.files):
         identity = content_id(shared | {"file": file.relative, "digest": digests[file.url]})
         files.append(
             MapFile(
@@ -124,9 +124,9 @@ def _plan_origin(
                 file_index=index,
                 source=origin.source,
                 layout=source.format,
+                fields=source.fields,
                 language=origin.language,
                 min_score=source.min_score,
-                fields=source.fields,
                 grouped=grouped and file.split == "train",
                 spill_id=identity,
                 folder=join(store.url, "spills", identity),
@@ -137,8 +137,6 @@ def _plan_origin(
         "files": [[f.relative, f.split, digests[f.url]] for f in origin.files],
         "heldout": {key: getattr(recipe.heldout, key) for key in chosen} if grouped else None,
     }
-    planned = []
-    tiers = [TRAIN] if any(f.split == "train" for f in origin.files) else []
     to_read: dict[str, str | int | float | bool | None] = {
         "files": content_id(made_from["files"]),
         "num_files": len(origin.files),
@@ -151,6 +149,8 @@ def _plan_origin(
     }
     if "fields" in shared:
         to_read["fields"] = content_id(shared["fields"])
+    planned = []
+    tiers = [TRAIN] if any(f.split == "train" for f in origin.files) else []
     for tier in [*tiers, HELDOUT]:
         name = StratumName(source=origin.source, language=origin.language, tier=tier)
         identity = strata.stratum_id(name, made_from)
