@@ -22,7 +22,6 @@ from datatrove.pipeline.base import PipelineStep
 
 from pipelines import spill as spills
 from pipelines import tokenizer as tokenizers
-from pipelines.executor import Tasks
 from pipelines.filters import screen
 from pipelines.inventory import InputFile
 from pipelines.near import group_hash
@@ -74,7 +73,7 @@ class ReadFiles(PipelineStep):
 
     def __init__(self, tasks: Sequence[Sequence[MapFile]]) -> None:
         super().__init__()
-        self.tasks = Tasks(tasks)
+        self.tasks = tasks
 
     def run(
         self, data: DocumentsPipeline = None, rank: int = 0, world_size: int = 1
