@@ -13,21 +13,17 @@ Shapes: T tokens, N heads, D head dimension, C blocks of W = half_window queries
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from functools import cache
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from trainer.kernels import kernel
 
 # Up to here softmax(q k') v in two matrix products; fused beyond, where N L^2 scores would not fit.
 # On a CPU the products are as fast in fp32 and 2.5 times as fast in bf16.
 PLAIN_UP_TO_TOKENS = 1024
 # Blocks of one pass of local layers: their scores stay in a core's cache.
 BLOCKS_AT_ONCE = 16
-
-Kernel = Callable[[Tensor, Tensor, Tensor, Tensor, int, int], Tensor]
 
 
 def attention(
@@ -44,39 +40,12 @@ def attention(
     its shape can be fixed. `max_seqlen` is any bound on the lengths: a constant of the phase, since
     one taken from the batch would cost a recompilation each step.
     """
-    kernel = _kernel() if q_TND.is_cuda and q_TND.dtype in (torch.bfloat16, torch.float16) else None
-    if kernel is not None:
-        window = -1 if half_window is None else half_window
-        return kernel(q_TND, k_TND, v_TND, cu_seqlens, max_seqlen, window)
+    fused = kernel(q_TND.device.type, q_TND.dtype, half_window is not None)
+    if fused is not None:
+        return fused(q_TND, k_TND, v_TND, cu_seqlens, max_seqlen, half_window)
     if half_window is None or max_seqlen <= half_window + 1:
         return _by_document(q_TND, k_TND, v_TND, cu_seqlens)
     return _banded(q_TND, k_TND, v_TND, cu_seqlens, half_window)
-
-
-@cache
-def _kernel() -> Kernel | None:
-    """The variable-length FlashAttention at hand, found by what it can do and not by a version."""
-    try:
-        from flash_attn import flash_attn_varlen_func  # pyright: ignore[reportMissingImports]
-    except ImportError:
-        pass
-    else:
-        return lambda q, k, v, cu, longest, w: flash_attn_varlen_func(
-            q, k, v, cu, cu, longest, longest, window_size=(w, w)
-        )
-    try:
-        from torch.nn.attention.varlen import varlen_attn
-    except ImportError:
-        return None
-    if "window_size" not in inspect.signature(varlen_attn).parameters:
-        return None
-
-    def kernel(q: Tensor, k: Tensor, v: Tensor, cu: Tensor, longest: int, w: int) -> Tensor:
-        out = varlen_attn(q, k, v, cu, cu, longest, longest, window_size=(w, w))
-        assert isinstance(out, Tensor)  # and not (out, lse), which is not asked for
-        return out
-
-    return kernel
 
 
 def _by_document(q_TND: Tensor, k_TND: Tensor, v_TND: Tensor, cu_seqlens: Tensor) -> Tensor:
@@ -122,7 +91,7 @@ def _banded(
 def _band_bias(cu_seqlens: Tensor, num_tokens: int, w: int) -> Tensor:
     """[C, W, 3 W] float32: 0 where a query sees a key, else a large negative number.
 
-    Not minus infinity: the queries that fill the last block see nothing and would become NaN.
+    Every query sees a key: those that fill the last block are a document of their own.
     """
     device = cu_seqlens.device
     tail = -num_tokens % w
