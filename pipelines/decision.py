@@ -27,3 +27,7 @@ class Decision:
     tokens: dict[str, int] = field(default_factory=dict)
     keepers: dict[bytes, Rank] = field(default_factory=dict)  # of texts that occur twice
     threshold: int = NO_THRESHOLD
+
+    @property
+    def num_tokens(self) -> int:
+        return sum(self.tokens.values())

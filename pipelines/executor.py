@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import TypeVar
 
 from datatrove.executor.local import LocalPipelineExecutor
 from datatrove.pipeline.base import PipelineStep
@@ -19,9 +20,20 @@ from datatrove.utils.stats import PipelineStats
 
 from schemas.progress import Progress
 
+T = TypeVar("T")
+
 
 class WorkerDied(RuntimeError):
     """A worker ended without a word."""
+
+
+class Tasks(tuple[Sequence[T], ...]):
+    """What each task works on. datatrove copies its pipeline for each task: this stays as it is,
+    since the list of a large build is long.
+    """
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Tasks[T]:
+        return self
 
 
 class QuietExecutor(LocalPipelineExecutor):

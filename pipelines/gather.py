@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,11 +23,15 @@ from datatrove.pipeline.base import PipelineStep
 
 from pipelines import spill as spills
 from pipelines.decision import Decision, SpillRef
+from pipelines.executor import Tasks
 from schemas import shard as shards
 from schemas.ledger import DROPS
 from schemas.shard import DOCUMENTS, ShardMeta
 from schemas.store import exists, join, read_bytes, write_bytes, write_json
 from schemas.stratum import HELDOUT, StratumName
+
+SMALL_TOKENS = 1_000_000  # of a stratum whose shard is made beside others
+THREADS = 8
 
 
 @dataclass(frozen=True)
@@ -53,22 +58,28 @@ class GatherShard:
 
 
 class Gather(PipelineStep):
-    """Makes this task's shards."""
+    """Makes this task's shards, those of small strata several at a time: what such a shard costs is
+    above all waiting for the disk.
+    """
 
     name = "shards"
     type = "🫂 - GATHER"
 
     def __init__(self, tasks: Sequence[Sequence[GatherShard]]) -> None:
         super().__init__()
-        self.tasks = tasks
+        self.tasks = Tasks(tasks)
 
     def run(
         self, data: DocumentsPipeline = None, rank: int = 0, world_size: int = 1
     ) -> DocumentsPipeline:
-        for item in self.tasks[rank]:
-            if not is_gathered(item):
+        items = [item for item in self.tasks[rank] if not is_gathered(item)]
+        small = [item for item in items if item.decision.num_tokens < SMALL_TOKENS]
+        with ThreadPoolExecutor(THREADS) as pool:
+            list(pool.map(gather, small))
+        for item in items:
+            if item.decision.num_tokens >= SMALL_TOKENS:
                 gather(item)
-            yield Document(text="", id=item.done)
+        yield from (Document(text="", id=item.done) for item in self.tasks[rank])
 
 
 def is_gathered(item: GatherShard) -> bool:
@@ -80,7 +91,7 @@ def is_gathered(item: GatherShard) -> bool:
 
 
 def gather(item: GatherShard) -> None:
-    """Make one shard and its table of drops; the same bytes however often it is run."""
+    """Make one shard and its table of drops, if any; the same bytes however often it is run."""
     table = _read_range(item)
     doc_ids = _number_repeats(table, item.name.source)
     reasons = _reasons(table, item)
@@ -99,7 +110,9 @@ def gather(item: GatherShard) -> None:
     name = ""
     if documents.num_rows:
         name = shards.write(item.folder, item.index, item.num_shards, documents, item.meta)
-    write_drops(item.drops, _drops(table, doc_ids, reasons, item))
+    dropped = _drops(table, doc_ids, reasons, item)
+    if dropped.num_rows:
+        write_drops(item.drops, dropped)
     repaired = pc.sum(table.column("repaired").filter(kept)).as_py() or 0
     write_json(item.done, {"shard": name, "repaired": repaired})
 

@@ -10,6 +10,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
 import pyarrow as pa
@@ -22,10 +23,13 @@ from pipelines.gather import GatherShard, write_drops
 from schemas import shard as shards
 from schemas import stratum as strata
 from schemas.ledger import DROPS, Ledger, UnreadableSpan
+from schemas.progress import Progress
 from schemas.rows import CONTEXTS, count_rows
 from schemas.seal import Seal
-from schemas.store import join, read_bytes
+from schemas.store import exists, join, read_bytes
 from schemas.stratum import HELDOUT, ContextRows, ShardEntry, Stratum, StratumName
+
+THREADS = 8  # that publish: a small stratum costs above all waiting for the disk
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,33 @@ class PlannedStratum:
     folder: str
     scratch: str
     made_from: dict[str, str | int | float | bool | None]
+
+
+Gathered = tuple[PlannedStratum, Sequence[SpillRef], Sequence[GatherShard]]
+
+
+def publish_all(
+    origins: Sequence[Sequence[Gathered]], sealed: Seal, progress: Progress
+) -> list[Stratum]:
+    """Commit the gathered strata of each origin, its training stratum before its held-out one.
+
+    Raises LedgerError as `publish` does; what was committed by then stays.
+    """
+
+    def publish_origin(gathered: Sequence[Gathered]) -> list[Stratum]:
+        done: list[Stratum] = []
+        for planned, refs, items in gathered:
+            held_out = done[-1].ledger.dropped.get("held_out", 0) if done else 0
+            done.append(publish(planned, refs, items, sealed, held_out))
+        return done
+
+    strata: list[Stratum] = []
+    with ThreadPoolExecutor(THREADS) as pool:
+        for place, done in enumerate(pool.map(publish_origin, origins)):
+            progress("strata", place, len(origins))
+            strata += done
+    progress("strata", len(origins), len(origins))
+    return strata
 
 
 def publish(
@@ -56,7 +87,8 @@ def publish(
     kept_bytes = kept_documents = 0
     for item in items:
         told = json.loads(read_bytes(item.done))
-        tables.append(pq.read_table(io.BytesIO(read_bytes(item.drops))))
+        if exists(item.drops):
+            tables.append(pq.read_table(io.BytesIO(read_bytes(item.drops))))
         repaired += told["repaired"]
         if told["shard"]:
             entry, num_bytes = _count(planned.folder, told["shard"], sealed)
