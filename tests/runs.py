@@ -6,7 +6,12 @@ The model has 4 layers and 500 words; a phase is some twenty packs of 256 tokens
 from __future__ import annotations
 
 import json
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import torch
 
 from schemas import run, seal, stratum
 from schemas.manifest import Packing
@@ -16,6 +21,8 @@ from schemas.run import Heldout, HeldoutStratum, Run, RunPhase, RunStart, digest
 from schemas.shard import ShardMeta, write
 from schemas.store import Store, join, write_json
 from tests.stores import SPECIAL, VOCAB_SIZE, Settings, documents_of, make_manifest
+from trainer.distributed import Ranks
+from trainer.session import Session, open_session
 
 LENGTHS = {
     "fineweb2/deu_Latn/all": [[40, 90, 33, 150, 64], [70, 20, 118, 55]],
@@ -98,6 +105,27 @@ def make_run(
         release=release,
     ).sealed()
     return run.publish(store, made)
+
+
+@contextmanager
+def alone(run_json: str | Path) -> Iterator[Session]:
+    """A session in this process, which is the only rank; what it sets for the process is put back.
+
+    One thread, since tests share cores.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+    before = [signal.getsignal(number) for number in numbers]
+    session = open_session(str(run_json), Ranks(0, 1, torch.device("cpu")), 300.0)
+    try:
+        yield session
+    finally:
+        if session.lock:
+            session.lock.close()
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+        torch.set_num_threads(threads)
 
 
 def _heldout(store: Store, sealed: seal.Seal) -> str:
