@@ -1,4 +1,4 @@
-"""Merge, init-small, export and import-mds from the command line; mistakes end with 2."""
+"""Merge, init-small and export from the command line; mistakes end with 2."""
 
 from __future__ import annotations
 
@@ -11,9 +11,6 @@ import pytest
 import typer
 
 from flows import cli, model_commands
-from flows.job import RECIPES
-from tests.mds import Sample, write_mds
-from tests.runs import tokenizer_json
 from trainer.convert import to_transformers
 from trainer.initialise import build
 from trainer.model import ModelConfig
@@ -54,25 +51,6 @@ def test_models_are_merged_shrunk_and_exported(main, models: list[str], tmp_path
     assert config["dtype"] == "bfloat16"
 
 
-def test_shards_become_a_stratum_of_the_recipes_store(
-    main, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    samples = [Sample(f"s{i}", [2, 5 + i, 6 + i, 1]) for i in range(6)]
-    url = write_mds(tmp_path / "mds", [samples, [Sample("x", [2, 4, 1])]])
-    (tmp_path / "tokenizer.json").write_bytes(tokenizer_json())
-    tiny = (RECIPES / "tiny.toml").read_text()
-    train = tiny[tiny.index("[tokenizer.train]") : tiny.index("[sources.fineweb2]")]
-    recipe = tmp_path / "mine.toml"
-    recipe.write_text(tiny.replace(train, f'[tokenizer]\npath = "{tmp_path}/tokenizer.json"\n\n'))
-    given = ["--language", "fao_Latn", "--source", "fineweb2", "--recipe", str(recipe)]
-    store = tmp_path / "store"
-    assert main(["import-mds", url, *given, "--store", str(store)]) == 0
-    told = capsys.readouterr().out
-    assert "6 of 7 documents, 1 special_token" in told
-    (stratum,) = store.glob("strata/fineweb2/fao_Latn/all/*/stratum.json")
-    assert stratum.parent.name in told
-
-
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -83,10 +61,6 @@ def test_shards_become_a_stratum_of_the_recipes_store(
         (["init-small", "m0", "o", "--hidden-size", "24"], "divided by one whole number"),
         (["init-small", "m0", "o", "--rescale", "much"], "--rescale much"),
         (["export", "x.pt", "o"], "--theta 10000"),
-        (
-            ["import-mds", "u", "--language", "fao_Latn", "--source", "c4", "--recipe", "tiny"],
-            "--source c4: recipe tiny has the sources fineweb2",
-        ),
     ],
 )
 def test_a_mistake_is_one_sentence_and_2(
@@ -114,5 +88,5 @@ def test_help_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    for command in ("merge", "init-small", "export", "import-mds"):
+    for command in ("merge", "init-small", "export"):
         assert command in done.stdout
