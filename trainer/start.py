@@ -62,7 +62,10 @@ def load(start: RunStart, sealed: Seal, config: ModelConfig, theta: Theta) -> St
     _require_sizes(path, model.config, config)
     if (model.config.hidden_size, model.config.num_heads) == (config.hidden_size, config.num_heads):
         return StartModel(model, theta, moments)
-    small = shrink(model, config.hidden_size, config.num_heads, start.settings.rescale)
+    try:
+        small = shrink(model, config.hidden_size, config.num_heads, start.settings.rescale)
+    except UserError as error:
+        raise UserError(f"start.model: {path}: {error}") from error
     return StartModel(small, theta, None)
 
 
