@@ -12,6 +12,7 @@ import tempfile
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from pipelines.gather import Gather, GatherShard
 from pipelines.imported import choose, require_imported
 from pipelines.inventory import Origin, wanted
 from pipelines.map import MapFile, ReadFiles, Screen, Tokenise, WriteSpills, share_out
-from pipelines.publish import PlannedStratum, publish
+from pipelines.publish import PlannedStratum, publish_all
 from schemas import stratum as strata
 from schemas.digest import Json, content_id
 from schemas.progress import Progress, silent
@@ -67,6 +68,7 @@ def is_grouped(origin: Origin) -> bool:
     return not any(file.split == "test" for file in origin.files)
 
 
+@cache  # the metadata of a library takes a millisecond to read, and every origin asks
 def versions() -> dict[str, Json]:
     """Everything beside the recipe that decides bytes: the libraries that touch text and files."""
     return {"step": STEP_VERSION} | {
@@ -194,20 +196,16 @@ def build(
         finally:
             store.remove(scratch)
         progress("duplicates and held-out text", 1, 1)
-        items = [
-            (p, planned, refs[id(p)], gather_items(p, planned, refs[id(p)], decisions, sealed))
+        gathered = [
+            [
+                (planned, refs[id(p)], gather_items(p, planned, refs[id(p)], decisions, sealed))
+                for planned in p.strata
+            ]
             for p in plan.to_build
-            for planned in p.strata
         ]
-        _gather([i for *_, group in items for i in group], workers, Path(logs), progress)
-        built: list[Stratum] = []
-        held_out = 0
-        for done, (_, planned, group, shards) in enumerate(items):
-            progress("strata", done, len(items))
-            # An origin's training stratum stands before its held-out one.
-            built.append(publish(planned, group, shards, sealed, held_out))
-            held_out = built[-1].ledger.dropped.get("held_out", 0)
-        progress("strata", len(items), len(items))
+        items = [item for origin in gathered for *_, group in origin for item in group]
+        _gather(items, workers, Path(logs), progress)
+        built = publish_all(gathered, sealed, progress)
     return (*plan.reused, *built)
 
 

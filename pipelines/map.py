@@ -22,6 +22,7 @@ from datatrove.pipeline.base import PipelineStep
 
 from pipelines import spill as spills
 from pipelines import tokenizer as tokenizers
+from pipelines.executor import Tasks
 from pipelines.filters import screen
 from pipelines.inventory import InputFile
 from pipelines.near import group_hash
@@ -73,7 +74,7 @@ class ReadFiles(PipelineStep):
 
     def __init__(self, tasks: Sequence[Sequence[MapFile]]) -> None:
         super().__init__()
-        self.tasks = tasks
+        self.tasks = Tasks(tasks)
 
     def run(
         self, data: DocumentsPipeline = None, rank: int = 0, world_size: int = 1
