@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -27,8 +27,10 @@ from schemas.manifest import Manifest, load
 from schemas.rows import I64
 from schemas.run import Run
 from schemas.store import Store
-from trainer.checkpoint import Point
 from trainer.order import delivered, id64, phase_key, when_offsets
+
+if TYPE_CHECKING:
+    from trainer.checkpoint import Point  # it imports torch, which a report has no use for
 
 
 class Exposure(NamedTuple):
