@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Literal
 
 from flows import cascade, stages
-from flows.bill import bill
+from flows.bill import bill, listing
 from flows.console import console, drawn
+from flows.inputs import require_inputs
 from flows.job import Job
 from flows.outcome import Outcome
 from flows.plan import make_plan
@@ -34,6 +35,7 @@ def run_job(
     if as_json:
         console.use_stderr()
     recipe = job.chosen(job.load())  # a mistake in the recipe is told before a server starts
+    require_inputs(job.load())
     console.say(f"mmbert {flow} {recipe.name}, store {job.at().url}")
     with _orchestrated(job.at(), no_server):
         outcome = FLOWS[flow](job)
@@ -48,7 +50,7 @@ def run_job(
     console.say(f"run    {outcome.run_url}")
     models = local_path(outcome.run_url.replace("/run.json", "/models"))
     if outcome.log and models is not None:
-        console.say(f"model  {models / list(recipe.phases)[-1]}")
+        console.say(f"model  {models / recipe.released}")
 
 
 @contextmanager
@@ -67,15 +69,8 @@ def show_plan(job: Job, as_json: bool) -> None:
     if as_json:
         print(json.dumps(plan.public()))
         return
-    for line in bill(plan):
+    for line in (*bill(plan), *listing(plan)):
         console.say(line)
-    for phase in plan.phases:
-        console.heading(f"{phase.name}: what each language gets")
-        for share in phase.languages:
-            console.say(
-                f"  {share.language:<6}{share.tokens:>14,} tokens{share.rows:>12,} rows"
-                f"{share.epochs:>10.3f} epochs"
-            )
 
 
 def train_tokenizer(job: Job) -> None:

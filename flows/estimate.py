@@ -1,7 +1,7 @@
-"""What a phase and a build come to before there are strata: the same arithmetic over guesses.
+"""A phase before there are strata: the arithmetic of the manifests over guessed sizes.
 
-tokens ~ bytes on disk * TOKENS_PER_BYTE              (within a factor of two)
-time   ~ bytes / BUILD_BYTES_PER_S + tokens * operations of a token / OPERATIONS_PER_S
+In: what each source has in each language (flows/supply.py). Out: what each language would get, and
+which of the phase's languages would get nothing, and why.
 """
 
 from __future__ import annotations
@@ -9,20 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from flows.job import Profile
-from pipelines.inventory import Origin, in_group, phase_codes, read_by, share_key
-from pipelines.manifests import MULTILINGUAL, Part, share_out
+from flows.supply import Supply
+from pipelines.inventory import MULTILINGUAL, in_group, phase_codes, reads
+from pipelines.manifests import Part, share_out
 from schemas.errors import UserError
+from schemas.language import by_code
 from schemas.ledger import Ledger
 from schemas.manifest import Absence
-from schemas.recipe import ModelSettings, Phase, Recipe
+from schemas.recipe import Phase, Recipe
 from schemas.rows import RowCount
 from schemas.stratum import Stratum, StratumName
-
-TOKENS_PER_BYTE = 0.7  # of compressed Parquet or JSON; FineWeb2 has 2.6 bytes of text in one
-TOKENS_PER_DOCUMENT = 500
-BUILD_BYTES_PER_S = 0.25e6  # on disk, one process
-OPERATIONS_PER_S = 55e9  # floating-point, one core, bfloat16
 
 
 @dataclass(frozen=True)
@@ -43,73 +39,87 @@ class PhasePlan:
     doubt: str = ""  # why an estimate says that it cannot be met
 
 
-def estimated(recipe: Recipe, name: str, origins: Sequence[Origin]) -> PhasePlan:
-    """A phase over estimates, by the arithmetic of the manifests."""
+def reading(name: str, phase: Phase, supplies: Iterable[Supply]) -> tuple[tuple[Supply, str], ...]:
+    """What a phase reads that has text, each with the share it draws on.
+
+    Raises UserError for a listed language that no temperature source has, and an unknown set.
+    """
+    supplies = tuple(supplies)
+    codes = phase_codes(name, phase, {s.code for s in supplies if in_group(phase, s.source)})
+    shares = ((s, reads(phase, s.source, s.code, codes)) for s in supplies if s.tokens)
+    return tuple((supply, share) for supply, share in shares if share is not None)
+
+
+def estimated(recipe: Recipe, name: str, supplies: Sequence[Supply]) -> PhasePlan:
+    """What a phase would deliver over its budget."""
     phase = recipe.phases[name]
-    parts = [_part(phase, origin) for origin in read_by(name, phase, origins)]
-    parts = [part for part in parts if part.count.tokens]
-    present = {part.stratum.name.code for part in parts}
-    group = {origin.code for origin in origins if in_group(phase, origin.source)}
-    absent = tuple(
-        Absence(language=code, reason="no source has it")
-        for code in sorted(phase_codes(name, phase, group) - present)
-    )
+    read = reading(name, phase, supplies)
+    absent = _absent(name, phase, supplies, {supply.code for supply, _ in read})
+    doubt = ""
     try:
-        targets = share_out(phase, f"phases.{name}", parts)
-    except UserError as error:
-        return PhasePlan(name, phase.pool_tokens, phase.budget_tokens, (), absent, str(error))
-    times = phase.budget_tokens / phase.pool_tokens
+        targets = pool_targets(name, phase, read)
+    except UserError as error:  # then all there is, as often as it may come
+        doubt = str(error)
+        targets = [int(phase.max_epochs * supply.tokens) for supply, _ in read]
+    times = phase.budget_tokens / max(1, sum(targets))
     tokens: dict[str, int] = {}
+    rows: dict[str, int] = {}
     there: dict[str, int] = {}
-    for part, target in zip(parts, targets, strict=True):
-        code = part.stratum.name.code
-        tokens[code] = tokens.get(code, 0) + round(target * times)
-        there[code] = there.get(code, 0) + part.count.tokens
+    for (supply, _), target in zip(read, targets, strict=True):
+        code, delivered = supply.code, round(target * times)
+        tokens[code] = tokens.get(code, 0) + delivered
+        rows[code] = rows.get(code, 0) + _rows(delivered, supply, phase.context)
+        there[code] = there.get(code, 0) + supply.tokens
     languages = tuple(
-        LanguagePlan(code, n, _rows(n, phase.context), n / there[code])
+        LanguagePlan(code, n, rows[code], n / there[code])
         for code, n in sorted(tokens.items(), key=lambda item: (-item[1], item[0]))
     )
-    return PhasePlan(name, phase.pool_tokens, phase.budget_tokens, languages, absent)
+    return PhasePlan(name, phase.pool_tokens, phase.budget_tokens, languages, absent, doubt)
 
 
-def _part(phase: Phase, origin: Origin) -> Part:
-    size = sum(file.size_bytes for file in origin.files if file.split == "train")
-    tokens = round(size * TOKENS_PER_BYTE)
+def pool_targets(name: str, phase: Phase, read: Sequence[tuple[Supply, str]]) -> list[int]:
+    """Tokens of the pool that each supply gives; they sum to the pool exactly.
+
+    Raises UserError when what there is, as often as `max_epochs` allows, cannot fill the pool.
+    """
+    return share_out(phase, f"phases.{name}", [_part(phase, s, share) for s, share in read])
+
+
+def _part(phase: Phase, supply: Supply, share: str) -> Part:
     stratum = Stratum(
         id="",
-        name=StratumName(source=origin.source, language=origin.language),
+        name=StratumName(source=supply.source, language=supply.language),
         tokenizer="",
         vocab_size=0,
         ledger=Ledger(read=0, kept=0),
         shards=(),
         made_from={},
     )
-    key = share_key(phase, origin.source) or MULTILINGUAL
-    return Part(stratum, key, (RowCount(_rows(tokens, phase.context), tokens, 0),))
+    rows = _rows(supply.tokens, supply, phase.context)
+    return Part(stratum, share, (RowCount(rows, supply.tokens, 0),))
 
 
-def _rows(tokens: int, context: int) -> int:
-    return -(-tokens // min(context, TOKENS_PER_DOCUMENT))
+def _rows(tokens: int, supply: Supply, context: int) -> int:
+    return -int(-tokens // min(context, supply.tokens_per_document))
 
 
-def seconds(recipe: Recipe, phases: Iterable[str], num_bytes: int, profile: Profile) -> float:
-    """To build what `num_bytes` on disk hold and to train some phases."""
-    vocab_size = recipe.tokenizer.train.vocab_size if recipe.tokenizer.train else 256_000
-    operations = sum(
-        recipe.phases[name].budget_tokens
-        * operations_per_token(recipe.model, vocab_size, recipe.phases[name])
-        for name in phases
-    )
-    cores = profile.num_processes * profile.num_threads
-    building = num_bytes / BUILD_BYTES_PER_S / profile.num_workers
-    return building + operations / OPERATIONS_PER_S / cores
-
-
-def operations_per_token(model: ModelSettings, vocab_size: int, phase: Phase) -> float:
-    """Floating-point operations of a token in training: 6 for each weight that it meets."""
-    hidden = model.hidden_size
-    layer = 4 * hidden**2 + 3 * hidden * model.intermediate_size
-    head = phase.mask_rate * (hidden**2 + hidden * vocab_size)  # only masked tokens reach it
-    seen = phase.context / 2 / model.global_every + model.local_window
-    attention = 2 * hidden * seen
-    return 6 * (model.num_layers * (layer + attention) + head)
+def _absent(
+    name: str, phase: Phase, supplies: Sequence[Supply], present: set[str]
+) -> tuple[Absence, ...]:
+    """The members of the phase's language set that get nothing, and why."""
+    if MULTILINGUAL not in phase.shares:
+        return ()
+    group = [supply for supply in supplies if in_group(phase, supply.source)]
+    as_published = any(supply.published for supply in group)
+    table = by_code()
+    absences = []
+    for code in sorted(phase_codes(name, phase, {s.code for s in group}) - present):
+        unlisted = code in table and not table[code].subset
+        if unlisted and as_published:
+            reason = "not in the published sizes, FineWeb2 v2.1's; v2.0 has it"
+        elif unlisted:
+            reason = "FineWeb2 no longer lists it, and no source has it"
+        else:
+            reason = "no source has it"
+        absences.append(Absence(language=code, reason=reason))
+    return tuple(absences)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, ValidationError
 
@@ -29,16 +30,22 @@ class Profile(Frozen):
         0, ge=0, description="training processes; 0: one a GPU, or two on two cores and more"
     )
     threads: int = Field(0, ge=0, description="of each training process; 0: its part of the cores")
+    track: tuple[Literal["tensorboard", "trackio"], ...] = Field(
+        (), description="trackers that get the training's log, too (the extra `track`)"
+    )
 
     @property
     def num_workers(self) -> int:
         return self.workers or os.cpu_count() or 1
 
     @property
+    def num_gpus(self) -> int:
+        """Of this machine, by their device files: torch would take seconds to say it."""
+        return len(list(Path("/dev").glob("nvidia[0-9]*")))
+
+    @property
     def num_processes(self) -> int:
-        # Counted by their device files: torch would take seconds to say it.
-        gpus = len(list(Path("/dev").glob("nvidia[0-9]*")))
-        return self.nproc or gpus or min(2, os.cpu_count() or 1)
+        return self.nproc or self.num_gpus or min(2, os.cpu_count() or 1)
 
     @property
     def num_threads(self) -> int:

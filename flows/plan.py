@@ -1,7 +1,8 @@
 """The plan: what a recipe would reuse, build and deliver, before any of it is done.
 
 Once all strata exist it is exact: the very manifests that `mmbert data` would publish. Before, it
-is an estimate (flows/estimate.py) and says so.
+is an estimate (flows/estimate.py) and says so; a source that cannot be had is then planned from its
+published sizes, so that a plan needs neither data nor a network.
 """
 
 from __future__ import annotations
@@ -11,43 +12,73 @@ from dataclasses import dataclass
 
 import fsspec
 
-from flows.estimate import LanguagePlan, PhasePlan, estimated, seconds
-from flows.job import Job
+from flows import cost
+from flows.estimate import LanguagePlan, PhasePlan, estimated, reading
+from flows.inputs import ELSEWHERE, Missing, missing_inputs, refuse
+from flows.job import Job, Profile
 from flows.stages import trained_phases
+from flows.supply import MANY, Supply, has_published_sizes, measured, published
 from pipelines.build import BuildPlan, OriginPlan, plan_build
 from pipelines.describe import describe_heldout, describe_run, heldout_url
-from pipelines.inventory import Origin, inventory, wanted
+from pipelines.imported import imported, require_imported
+from pipelines.inventory import Origin, inventory, wanted_of
 from pipelines.manifests import decide_manifest
 from pipelines.tokenizer import find
 from schemas import manifest as manifests
 from schemas import run as runs
 from schemas import stratum as strata
 from schemas.digest import Json
+from schemas.errors import UserError
 from schemas.manifest import Manifest
 from schemas.recipe import Recipe
+from schemas.seal import Seal
 from schemas.store import Store, exists, join, local_path
 
 
 @dataclass(frozen=True)
 class Plan:
     recipe: Recipe
-    origins: tuple[Origin, ...]  # that some phase reads
+    profile: Profile
+    missing: tuple[Missing, ...]  # inputs that cannot be had from here
+    supplies: tuple[Supply, ...]  # that some phase reads
     unread: frozenset[str]  # languages that the sources have and no phase names
-    build: BuildPlan | None  # None before there is a tokenizer
+    build: BuildPlan | None  # None while inputs are missing or there is no tokenizer
     retokenised: int  # origins with strata of another tokenizer, when this one is to be trained
     changed: dict[str, str]  # strata that exist in another form, and what has changed since
     phases: tuple[PhasePlan, ...]
-    run_url: str | None  # None as long as the plan is an estimate
-    done: frozenset[str]  # phases that are trained
-    seconds: float
-
-    @property
-    def trained(self) -> bool:
-        return self.done.issuperset(self.recipe.phases)
+    mixed: frozenset[str] = frozenset()  # phases whose manifest exists
+    done: frozenset[str] = frozenset()  # phases that are trained, and `release` where it is made
+    run_url: str | None = None  # None as long as the plan is an estimate
 
     @property
     def exact(self) -> bool:
         return self.run_url is not None
+
+    @property
+    def trained(self) -> bool:
+        return self.done.issuperset({*self.recipe.phases, self.recipe.released})
+
+    @property
+    def tokens(self) -> int:
+        """Of the strata that phases read, whole: as built, or as estimated."""
+        if self.build and not self.build.to_build:
+            return sum(stratum.tokens for stratum in self.build.reused)
+        return sum(supply.tokens for supply in self.supplies)
+
+    @property
+    def num_bytes(self) -> int:
+        """Of raw text that is still to be read."""
+        return self.build.num_bytes if self.build else sum(s.num_bytes for s in self.supplies)
+
+    @property
+    def operations(self) -> float:
+        """Floating-point operations of the training that is still to be done."""
+        return cost.operations(self.recipe, self.recipe.phases.keys() - self.done)
+
+    @property
+    def seconds(self) -> float:
+        """On this machine."""
+        return cost.seconds_here(self.operations, self.num_bytes, self.profile)
 
     def public(self) -> dict[str, Json]:
         """The object that --json prints; `estimated` says that strata are still to be built."""
@@ -58,44 +89,92 @@ class Plan:
                 "budget_tokens": phase.budget_tokens,
                 "languages": [dict(vars(language)) for language in phase.languages],
                 "absent": [absence.model_dump() for absence in phase.absent],
+                "doubt": phase.doubt,
             }
             for phase in self.phases
         ]
-        return {"recipe": self.recipe.name, "estimated": not self.exact, "phases": phases}
+        return {
+            "recipe": self.recipe.name,
+            "estimated": not self.exact,
+            "missing": [dict(vars(missing)) for missing in self.missing],
+            "published": sorted({s.source for s in self.supplies if s.published}),
+            "phases": phases,
+            "shard_bytes": self.tokens * cost.BYTES_PER_TOKEN,
+            "build_hours": cost.build_seconds(self.num_bytes) / 3600,
+            "gpu_hours": cost.gpu_hours(self.operations),
+        }
 
 
 def make_plan(job: Job) -> Plan:
     """Raises UserError for whatever of the recipe and its inputs is wrong already."""
-    recipe, store = job.load(), job.at()
-    found = inventory(recipe)
-    origins = wanted(recipe, found)
-    seal = find(recipe, store, origins)
-    recipe = job.chosen(recipe)
-    origins = wanted(recipe, origins)
-    unread = frozenset({o.code for o in found} - {o.code for o in origins})
+    whole, store = job.load(), job.at()
+    recipe = job.chosen(whole)
+    missing = missing_inputs(whole)
+    lost = {m.source: m for m in missing if m.source is not None}
+    needed = [m for name, m in lost.items() if not has_published_sizes(whole.sources[name])]
+    refuse(needed, ELSEWHERE)
+
+    there = {name: source for name, source in whole.sources.items() if name not in lost}
+    present = whole.model_copy(update={"sources": there})
+    origins = (*inventory(present), *imported(present, store))
+    require_imported(present, store, origins)
+    told = [s for name in lost for s in published(name, whole.sources[name])]
+    supplies = (*measured(origins), *told)
+    phases = recipe.phases.items()
+    read = {s: None for name, phase in phases for s, _ in reading(name, phase, supplies)}
+    unread = {s.code for s in supplies if s.language != MANY} - {s.code for s in read}
+
+    seal = None if missing else find(whole, store, wanted_of(whole, origins))
     build = plan_build(recipe, store, seal, origins) if seal else None
     if seal is None or build is None or build.to_build:
-        size = build.num_bytes if build else sum(origin.size_bytes for origin in origins)
-        changed = _changes(store, build.to_build if build else ())
-        phases = tuple(estimated(recipe, name, origins) for name in recipe.phases)
-        left = seconds(recipe, recipe.phases, size, job.profile)
-        retokenised = 0 if build else sum(_has_strata(store, origin) for origin in origins)
+        wanted = wanted_of(recipe, origins)
+        retrained = build is None and recipe.tokenizer.train is not None
         return Plan(
-            recipe, origins, unread, build, retokenised, changed, phases, None, frozenset(), left
+            recipe,
+            job.profile,
+            missing,
+            tuple(read),
+            frozenset(unread),
+            build,
+            sum(_has_strata(store, origin) for origin in wanted) if retrained else 0,
+            _changes(store, build.to_build if build else ()),
+            tuple(estimated(recipe, name, supplies) for name in recipe.phases),
         )
 
-    made = {
-        name: decide_manifest(recipe, name, store, seal, build.reused)[0] for name in recipe.phases
-    }
-    heldout = describe_heldout(recipe, store, seal, build.reused)
+    made = _manifests(recipe, store, seal, build)
     urls = {name: manifests.url_of(store, manifest) for name, manifest in made.items()}
+    heldout = describe_heldout(recipe, store, seal, build.reused)
     run = describe_run(recipe, store, seal, heldout_url(store, heldout), urls)
     run_url = runs.url_of(store, run)
     run_json = local_path(run_url)
-    done = frozenset(trained_phases(run_json) if run_json else ())
-    phases = tuple(_exact(manifest) for manifest in made.values())
-    left = seconds(recipe, recipe.phases.keys() - done, 0, job.profile)
-    return Plan(recipe, origins, unread, build, 0, {}, phases, run_url, done, left)
+    return Plan(
+        recipe,
+        job.profile,
+        missing,
+        tuple(read),
+        frozenset(unread),
+        build,
+        retokenised=0,
+        changed={},
+        phases=tuple(_exact(manifest) for manifest in made.values()),
+        mixed=frozenset(name for name, url in urls.items() if exists(url)),
+        done=frozenset(trained_phases(run_json) if run_json else ()),
+        run_url=run_url,
+    )
+
+
+def _manifests(recipe: Recipe, store: Store, seal: Seal, build: BuildPlan) -> dict[str, Manifest]:
+    """Of every phase; UserError that says of all of them what cannot be met."""
+    made: dict[str, Manifest] = {}
+    wrong: list[str] = []
+    for name in recipe.phases:
+        try:
+            made[name] = decide_manifest(recipe, name, store, seal, build.reused)[0]
+        except UserError as error:
+            wrong.append(str(error))
+    if wrong:
+        raise UserError("; and ".join(wrong))
+    return made
 
 
 def _exact(manifest: Manifest) -> PhasePlan:

@@ -6,22 +6,26 @@ import json
 
 import pytest
 
+from flows.bill import bill
 from flows.cascade import data
 from flows.job import Job
 from flows.plan import make_plan
 from pipelines.sample import write_sample
 from schemas import manifest as manifests
 from schemas.digest import Json
+from schemas.errors import UserError
 
 
 @pytest.fixture(scope="module")
 def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
     folder = tmp_path_factory.mktemp("plan")
     write_sample(folder / "sample", languages=3, megabytes=0.4)
-    sources = {f"sources.{n}.path": folder / "sample" / n for n in ("fineweb2", "dclm", "dolmino")}
-    budgets = {"pretrain.pool_tokens": 60_000, "pretrain.budget_tokens": 90_000}
-    budgets |= {"decay-all.pool_tokens": 50_000, "decay-all.budget_tokens": 40_000}
-    settings = sources | {f"phases.{key}": value for key, value in budgets.items()}
+    tiny = Job(recipe="tiny").load()
+    settings = {f"sources.{n}.path": folder / source.path for n, source in tiny.sources.items()}
+    for phase in tiny.phases:
+        pool, budget = (60_000, 90_000) if phase == "pretrain" else (50_000, 40_000)
+        settings[f"phases.{phase}.pool_tokens"] = pool
+        settings[f"phases.{phase}.budget_tokens"] = budget
     settings["tokenizer.train.vocab_size"] = 1000
     return Job(
         recipe="tiny",
@@ -57,3 +61,19 @@ def test_an_estimate_says_so_and_names_what_the_manifest_will_name(job: Job) -> 
             }
             assert 0.5 < guess[share.language]["tokens"] / share.tokens < 2
     assert json.loads(json.dumps(after)) == after
+
+
+def test_the_bill_tells_a_manifest_from_training_still_to_do(job: Job) -> None:
+    data(job)
+    told = "\n".join(bill(make_plan(job)))
+    assert "new         + training of pretrain, extend, decay-eng, decay-cont, decay-all (" in told
+    assert "manifest and training" not in told
+
+
+def test_pools_that_cannot_be_met_are_told_together(job: Job) -> None:
+    data(job)
+    too_much = ("phases.extend.pool_tokens=9e9", "phases.decay-all.pool_tokens=9e9")
+    with pytest.raises(UserError) as told:
+        make_plan(job.model_copy(update={"overrides": (*job.overrides, *too_much)}))
+    assert "phases.extend.pool_tokens asks for" in str(told.value)
+    assert "phases.decay-all.pool_tokens asks for" in str(told.value)

@@ -1,0 +1,143 @@
+"""What a recipe reads from elsewhere, and what of it cannot be had from here.
+
+In: a recipe. Out: its `Missing` inputs: sources, the tokenizer, the model to start from, each with
+the reason and what mends it. Nothing is fetched: places are looked up all at once and given
+LOOK_UP_S seconds together, so that a machine without a network is told so and not kept waiting.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from flows.supply import has_published_sizes
+from schemas.errors import UserError
+from schemas.recipe import Recipe
+from schemas.store import exists
+
+LOOK_UP_S = 10.0
+HUB = "hf://"
+ELSEWHERE = (
+    "point each elsewhere with --set KEY=PLACE; `mmbert sample DIR` writes a sample of FineWeb2, "
+    "DCLM and Dolmino"
+)
+
+
+@dataclass(frozen=True)
+class Missing:
+    """An input that is not to be had; `key` is that of the recipe: `sources.dclm.path`."""
+
+    key: str
+    place: str
+    reason: str  # "does not exist", ...
+    remedy: str
+
+    @property
+    def source(self) -> str | None:
+        """The source's name, where it is one."""
+        kind, name, *_ = self.key.split(".")
+        return name if kind == "sources" else None
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.place} {self.reason}; {self.remedy}"
+
+
+def missing_inputs(recipe: Recipe) -> tuple[Missing, ...]:
+    """Every input of a recipe that cannot be had, in the recipe's order."""
+    places = {f"sources.{n}.path": s.path for n, s in recipe.sources.items() if s.path}
+    if recipe.tokenizer.path is not None:
+        places["tokenizer.path"] = recipe.tokenizer.path
+    if recipe.start is not None:
+        places["start.model"] = recipe.start.model
+    gated = {f"sources.{name}.path" for name, source in recipe.sources.items() if source.gated}
+    troubles = look_up(places.values())
+    found = []
+    for key, place in places.items():
+        trouble = troubles.get(place)
+        if key in gated and place.startswith(HUB) and not _has_account():
+            found.append(Missing(key, place, f"is gated{_after(trouble)}", _consent(key)))
+        elif trouble is not None:
+            found.append(Missing(key, place, trouble, _remedy(recipe, key, place)))
+    return tuple(found)
+
+
+def require_inputs(recipe: Recipe) -> None:
+    """UserError, before any work, when inputs cannot be had."""
+    missing = missing_inputs(recipe)
+    lost = [recipe.sources[m.source] for m in missing if m.source is not None]
+    can_be_planned = all(has_published_sizes(source) for source in lost)
+    refuse(missing, "`mmbert plan` says for each what mends it" if can_be_planned else ELSEWHERE)
+
+
+def refuse(missing: Sequence[Missing], remedy: str) -> None:
+    """UserError that names missing inputs; `remedy` mends several. None is no error."""
+    if len(missing) == 1:
+        raise UserError(str(missing[0]))
+    if missing:
+        keys: dict[str, list[str]] = {}
+        for found in missing:
+            keys.setdefault(found.reason, []).append(found.key)
+        told = ", ".join(f"{', '.join(names)} ({reason})" for reason, names in keys.items())
+        raise UserError(f"{len(missing)} inputs cannot be had: {told}; {remedy}")
+
+
+def look_up(places: Iterable[str]) -> dict[str, str]:
+    """Why places cannot be had: "does not exist", "cannot be reached (...)"; the rest are there."""
+    troubles: dict[str, str] = {}
+    threads = []
+    for place in dict.fromkeys(places):
+        if "://" not in place:
+            if not exists(place):
+                troubles[place] = "does not exist"
+            continue
+        troubles[place] = f"gave no answer within {LOOK_UP_S:.0f} s"
+        # A daemon: a look-up that never ends must not keep the process.
+        threads.append(threading.Thread(target=_ask, args=(place, troubles), daemon=True))
+    deadline = time.monotonic() + LOOK_UP_S
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    return {place: trouble for place, trouble in troubles.items() if trouble}
+
+
+def _ask(place: str, troubles: dict[str, str]) -> None:
+    try:
+        troubles[place] = "" if exists(place) else "does not exist"
+    except ImportError as error:
+        troubles[place] = f"cannot be reached ({error})"
+    except Exception as error:  # whatever a file system's client raises where it finds no answer
+        reason = " ".join(str(error).split())[:120]
+        troubles[place] = f"cannot be reached ({reason or type(error).__name__})"
+
+
+def _has_account() -> bool:
+    from huggingface_hub import get_token
+
+    return get_token() is not None
+
+
+def _after(trouble: str | None) -> str:
+    return f" and {trouble}" if trouble else ""
+
+
+def _consent(key: str) -> str:
+    return (
+        "accept its terms on the hub and log in with `hf auth login`, or point it at a copy with "
+        f"--set {key}=DIR"
+    )
+
+
+def _remedy(recipe: Recipe, key: str, place: str) -> str:
+    if "://" in place:
+        return f"connect to it, or point it at a copy with --set {key}=DIR"
+    if key == "tokenizer.path":
+        return "give a tokenizer.json, a SentencePiece .model or a folder with --set tokenizer.path"
+    if key == "start.model":
+        return "point it at a model with --set start.model=PATH"
+    source = recipe.sources[key.split(".")[1]]
+    made = source.format in ("fineweb2", "dclm", "dolmino")
+    sample = " or write a sample with `mmbert sample DIR`" if made else ""
+    return f"put its text there, point it elsewhere with --set {key}=DIR{sample}"
