@@ -55,10 +55,13 @@ bench-loader: install ## packed tokens, beside the memcpy bound
 bench-step: install ## a training step, beside transformers
 	@$(BIN)/python -m tests.benchmarks step
 
+bench-mixture: install ## the plan of base, beside mmBERT's published counts (COUNTS=FILE)
+	@$(BIN)/python -m tests.benchmarks mixture $(if $(COUNTS),--counts $(COUNTS))
+
 serve: install ## reopen the demo's runs in the UI
 	@$(BIN)/mmbert serve --store $(STORE)
 
 clean: ## remove the environment and the demo's store
 	rm -rf $(VENV) $(STORE)
 
-.PHONY: help install demo test check check-all bench bench-build bench-loader bench-step serve clean
+.PHONY: help install demo test check check-all bench bench-build bench-loader bench-step bench-mixture serve clean

@@ -1,20 +1,25 @@
 """Benchmarks: what this project does, beside the best other way, in one run.
 
-    python -m tests.benchmarks [build|loader|step] [--full] [--record]
+    python -m tests.benchmarks [build|loader|step|mixture] [--full] [--record]
+    python -m tests.benchmarks mixture [--counts FILE] [--plot docs/mixture.png]
 
 Prints one table of ratios or more. `--full` takes more text, all languages and mmBERT-small's 22
-layers (minutes more); `--record` appends the figures to record.jsonl beside this file.
+layers (minutes more); `--record` appends the figures to record.jsonl beside this file. `mixture`
+compares with mmBERT's published counts, which are read from a file of yours.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import sys
 from pathlib import Path
 
-from tests.benchmarks.measure import machine, record, show
+from schemas.errors import UserError
+from tests.benchmarks.measure import Table, machine, record, show
 
-NAMES = ("build", "loader", "step")
+NAMES = ("build", "loader", "step", "mixture")
+COUNTS = Path("../shared/mmbert-token-counts.csv")
 
 
 def main() -> None:
@@ -22,15 +27,32 @@ def main() -> None:
     parser.add_argument("name", nargs="?", choices=NAMES, help="one of them; all without it")
     parser.add_argument("--full", action="store_true", help="large sizes, minutes more")
     parser.add_argument("--record", action="store_true", help="append to record.jsonl")
+    parser.add_argument("--counts", type=Path, default=COUNTS, help="mmBERT's counts by language")
+    parser.add_argument("--plot", type=Path, help="draw the mixture into this file")
     chosen = parser.parse_args()
     tables = []
     for name in [chosen.name] if chosen.name else NAMES:
-        for table in importlib.import_module(f"tests.benchmarks.{name}").run(chosen.full):
+        try:
+            found = _tables(name, chosen)
+        except UserError as error:
+            if chosen.name:
+                sys.exit(str(error))
+            print(f"\n{name}: {error}", flush=True)
+            continue
+        for table in found:
             print(show(table), flush=True)
             tables.append(table)
     print("\n" + ", ".join(f"{key} {value}" for key, value in machine().items()))
     if chosen.record:
         record(Path(__file__).with_name("record.jsonl"), tables)
+
+
+def _tables(name: str, chosen: argparse.Namespace) -> list[Table]:
+    if name == "mixture":
+        from tests.benchmarks import mixture
+
+        return mixture.run(chosen.counts, chosen.plot)
+    return importlib.import_module(f"tests.benchmarks.{name}").run(chosen.full)
 
 
 if __name__ == "__main__":

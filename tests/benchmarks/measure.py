@@ -57,10 +57,11 @@ def show(table: Table) -> str:
     """The table as text, numbers to three digits."""
     cells = [table.columns, *(tuple(map(_text, row)) for row in table.rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    words = [all(isinstance(row[i], str) for row in table.rows) for i in range(len(widths))]
     lines = [
         "  ".join(
-            cell.ljust(width) if place == 0 else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+            cell.ljust(width) if left else cell.rjust(width)
+            for cell, width, left in zip(row, widths, words, strict=True)
         ).rstrip()
         for row in cells
     ]
