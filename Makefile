@@ -58,10 +58,13 @@ bench-step: install ## a training step, beside transformers
 bench-mixture: install ## the plan of base, beside mmBERT's published counts (COUNTS=FILE)
 	@$(BIN)/python -m tests.benchmarks mixture $(if $(COUNTS),--counts $(COUNTS))
 
+bench-init: install ## a small model from a base one, beside random weights (15 minutes)
+	@$(BIN)/python -m tests.benchmarks init-small $(if $(PLOT),--plot $(PLOT))
+
 serve: install ## reopen the demo's runs in the UI
 	@$(BIN)/mmbert serve --store $(STORE)
 
 clean: ## remove the environment and the demo's store
 	rm -rf $(VENV) $(STORE)
 
-.PHONY: help install demo test check check-all bench bench-build bench-loader bench-step bench-mixture serve clean
+.PHONY: help install demo test check check-all bench bench-build bench-loader bench-step bench-mixture bench-init serve clean

@@ -2,10 +2,12 @@
 
     python -m tests.benchmarks [build|loader|step|mixture] [--full] [--record]
     python -m tests.benchmarks mixture [--counts FILE] [--plot docs/mixture.png]
+    python -m tests.benchmarks init-small [--corpus DIR] [--plot FILE] [--full] [--record]
 
 Prints one table of ratios or more. `--full` takes more text, all languages and mmBERT-small's 22
 layers (minutes more); `--record` appends the figures to record.jsonl beside this file. `mixture`
-compares with mmBERT's published counts, which are read from a file of yours.
+compares with mmBERT's published counts, which are read from a file of yours. `init-small` trains
+for a quarter of an hour, on a sample or on a corpus in the layout of one, and runs only by its name.
 """
 
 from __future__ import annotations
@@ -24,11 +26,13 @@ COUNTS = Path("../shared/mmbert-token-counts.csv")
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks")
-    parser.add_argument("name", nargs="?", choices=NAMES, help="one of them; all without it")
+    choices = (*NAMES, "init-small")
+    parser.add_argument("name", nargs="?", choices=choices, help="one; without it, the quick ones")
     parser.add_argument("--full", action="store_true", help="large sizes, minutes more")
     parser.add_argument("--record", action="store_true", help="append to record.jsonl")
     parser.add_argument("--counts", type=Path, default=COUNTS, help="mmBERT's counts by language")
-    parser.add_argument("--plot", type=Path, help="draw the mixture into this file")
+    parser.add_argument("--corpus", type=Path, help="text for init-small, in a sample's layout")
+    parser.add_argument("--plot", type=Path, help="draw mixture or init-small into this file")
     chosen = parser.parse_args()
     tables = []
     for name in [chosen.name] if chosen.name else NAMES:
@@ -52,6 +56,10 @@ def _tables(name: str, chosen: argparse.Namespace) -> list[Table]:
         from tests.benchmarks import mixture
 
         return mixture.run(chosen.counts, chosen.plot)
+    if name == "init-small":
+        from tests.benchmarks import init_small
+
+        return init_small.run(chosen.full, chosen.corpus, chosen.plot)
     return importlib.import_module(f"tests.benchmarks.{name}").run(chosen.full)
 
 
