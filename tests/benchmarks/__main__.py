@@ -7,7 +7,7 @@
 Prints one table of ratios or more. `--full` takes more text, all languages and mmBERT-small's 22
 layers (minutes more); `--record` appends the figures to record.jsonl beside this file. `mixture`
 compares with mmBERT's published counts, which are read from a file of yours. `init-small` trains
-for a quarter of an hour, on a sample or on a corpus in the layout of one, and runs only by its name.
+for a quarter of an hour, on a sample or on a corpus in its layout, and runs only by its name.
 """
 
 from __future__ import annotations
