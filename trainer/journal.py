@@ -42,6 +42,12 @@ class Lines:
             if self.mirror:
                 self.mirror(line)
 
+    def warn(self, text: str) -> None:
+        """A line of kind "warning", which stands where the log stands."""
+        last = (self.read() or [{"phase": "", "step": 0}])[-1]
+        place = {"phase": last["phase"], "step": last["step"]}
+        self.append({"kind": "warning", **place, "text": " ".join(text.split())})
+
     def read(self) -> list[dict[str, Json]]:
         """All whole lines; a last line cut by a kill is no line."""
         if not self.path.exists():

@@ -8,7 +8,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from schemas.digest import Json
 from schemas.store import Store, write_bytes
 from trainer.report import by_language, curves, history, style, tables
 from trainer.report.page import page
@@ -49,13 +48,5 @@ def draw(session: Session) -> None:
         try:
             write_report(session.folder, session.store)
         except Exception as error:  # whatever a drawing can do wrong, the training goes on
-            warn(session, f"the report could not be drawn: {error}")
+            session.log.warn(f"the report could not be drawn: {error}")
     session.ranks.wait()
-
-
-def warn(session: Session, text: str) -> None:
-    """A line that stands where the log stands."""
-    log = session.log.read()
-    place: dict[str, Json] = log[-1] if log else {"phase": "", "step": 0}
-    where = {"phase": place["phase"], "step": place["step"]}
-    session.log.append({"kind": "warning", **where, "text": " ".join(text.split())})

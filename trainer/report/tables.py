@@ -6,7 +6,7 @@ language *rose* in a phase when the phase ends with more bits per byte of it tha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -52,9 +52,9 @@ class ScoreTable:
         return tuple(row for row in self.languages if row.change is not None and row.change < 0)
 
 
-def score_table(history: History) -> ScoreTable:
-    """The last score of each model side by side; no rows where nothing was scored."""
-    scores = history.scores
+def score_table(history: History, only: Collection[str] | None = None) -> ScoreTable:
+    """The last score of each model, or only of some, side by side; empty where there is none."""
+    scores = {name: s for name, s in history.scores.items() if only is None or name in only}
     models = tuple(scores)
     before = tuple(_place(models, history.before(model)) for model in models)
 
