@@ -117,3 +117,8 @@ def running(pid: int) -> bool:
             return False
         time.sleep(0.02)
     return True
+
+
+def test_the_trackers_of_a_profile_reach_the_trainer() -> None:
+    command = training.command(Path("run.json"), None, Profile(nproc=1, track=("tensorboard",)))
+    assert command[-2:] == ["--track", "tensorboard"]
