@@ -20,6 +20,7 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
     [
         "trainer.__main__",
+        "tests.runs",
         "trainer.convert.to_transformers",
         "torch._refs",
         "transformers.models.auto.tokenization_auto",
@@ -79,8 +80,10 @@ def _rank(
     sys.argv = ["trainer", *arguments]
     if file_bytes:
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
+    from tests.runs import undrawn
     from trainer.__main__ import main
 
+    undrawn()
     main()
 
 

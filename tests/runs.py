@@ -21,6 +21,7 @@ from schemas.run import Heldout, HeldoutStratum, Run, RunPhase, RunStart, digest
 from schemas.shard import ShardMeta, write
 from schemas.store import Store, join, write_json
 from tests.stores import SPECIAL, VOCAB_SIZE, Settings, documents_of, make_manifest
+from trainer import release, results
 from trainer.distributed import Ranks
 from trainer.session import Session, open_session
 
@@ -108,24 +109,33 @@ def make_run(
 
 
 @contextmanager
-def alone(run_json: str | Path) -> Iterator[Session]:
+def alone(run_json: str | Path, draws: bool = False) -> Iterator[Session]:
     """A session in this process, which is the only rank; what it sets for the process is put back.
 
-    One thread, since tests share cores.
+    One thread, since tests share cores; no report unless asked for, since drawing takes seconds.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
     before = [signal.getsignal(number) for number in numbers]
     session = open_session(str(run_json), Ranks(0, 1, torch.device("cpu")), 300.0)
+    drawn = (results.report, release.report)
+    if not draws:
+        undrawn()
     try:
         yield session
     finally:
+        results.report, release.report = drawn
         if session.lock:
             session.lock.close()
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
         torch.set_num_threads(threads)
+
+
+def undrawn() -> None:
+    """Let this process train without drawing."""
+    results.report = release.report = lambda session: None
 
 
 def _heldout(store: Store, sealed: seal.Seal) -> str:

@@ -18,7 +18,8 @@ from schemas.store import sync_folder
 from trainer.checkpoint import Point
 from trainer.convert import from_transformers
 from trainer.convert.merge import merge
-from trainer.results import log_event, score, snapshots
+from trainer.report import card
+from trainer.results import log_event, report, score, snapshots
 from trainer.session import Session
 
 
@@ -41,9 +42,13 @@ def release(session: Session, settings: Release) -> None:
     score(session, model.to(session.ranks.device), theta, point)
     log_event(session, point, "end")
     if session.ranks.first:
+        text = card.for_session(session, folder)
+        if text:
+            card.write(merged, text)
         os.replace(merged, folder)
         sync_folder(folder.parent)
     session.ranks.wait()
+    report(session)
 
 
 def _merge(session: Session, settings: Release, output: Path) -> None:

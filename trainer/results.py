@@ -1,8 +1,9 @@
 """What a run leaves of its models: held-out scores, exported directories, snapshots.
 
-    log.jsonl                    a line when a phase begins or ends, and one for each score
+    log.jsonl                    a line when a phase begins or ends, two for each score
     models/<phase>/              the model at the end of a phase; with it, the phase is finished
     snapshots/<phase>-<step>/    models inside a phase, evenly over its clock
+    report/                      curves and a page of all of it, drawn when a phase ends
 
 Exported models are `transformers` directories. Rank 0 writes and the others wait, since importing
 transformers takes seconds and one copy is enough.
@@ -18,11 +19,12 @@ from schemas.errors import UserError
 from trainer.checkpoint import Point
 from trainer.heldout import evaluate
 from trainer.model import ModernBert, Theta
+from trainer.report import card, exposure
 from trainer.session import Session
 
 
 def score(session: Session, model: ModernBert, theta: Theta, point: Point) -> None:
-    """Score the held-out text and log it."""
+    """Score the held-out text, and log it with what the model has seen of each language."""
     with session.autocast():
         found = evaluate(model, theta, session.text, session.token_bytes, session.ranks)
     place: dict[str, Json] = {
@@ -31,13 +33,17 @@ def score(session: Session, model: ModernBert, theta: Theta, point: Point) -> No
         "clock": round(point.clock_tokens),
     }
     session.log.append({"kind": "heldout", **place, **found.line()})
+    seen = exposure.line(session.run, exposure.manifests_of(session.run, session.store), point)
+    if seen:
+        session.log.append(seen)
 
 
 def export(session: Session, model: ModernBert, theta: Theta, point: Point) -> None:
-    """Write the model of a phase that has ended; with it, the phase is finished."""
+    """Write the model of a phase that has ended; with it, the phase is finished and drawn."""
     # The line comes first: a kill between the two repeats both.
     log_event(session, point, "end")
     write_model(session, model, theta, session.model_folder(point.phase))
+    report(session)
 
 
 def snapshot(session: Session, model: ModernBert, theta: Theta, point: Point) -> None:
@@ -76,6 +82,13 @@ def log_event(session: Session, point: Point, event: str) -> None:
     session.log.append(line)
 
 
+def report(session: Session) -> None:
+    """Draw what the run has come to; what goes wrong there is a warning in the log."""
+    from trainer.report.draw import draw  # matplotlib takes a second
+
+    draw(session)
+
+
 def write_model(session: Session, model: ModernBert, theta: Theta, folder: Path) -> None:
     """Export a model, unless it is there already."""
     if session.ranks.first and not folder.exists():
@@ -84,7 +97,8 @@ def write_model(session: Session, model: ModernBert, theta: Theta, folder: Path)
         from trainer.convert.to_transformers import export as write
 
         try:
-            write(model, folder, theta.full, theta.local, session.tokenizer)
+            text = card.for_session(session, folder)
+            write(model, folder, theta.full, theta.local, session.tokenizer, model_card=text)
         except (OSError, SafetensorError) as error:
             raise UserError(
                 f"cannot write the model {folder}: {error}; free space or fix the permissions and "

@@ -9,7 +9,7 @@ import torch
 
 from schemas.errors import UserError
 from tests.runs import make_run, phase_settings
-from trainer import micro_batch
+from trainer import micro_batch, results
 from trainer.distributed import Ranks
 from trainer.heldout import evaluate, is_due, num_evaluations
 from trainer.learner import begin
@@ -26,8 +26,9 @@ EXTEND = phase_settings(
 
 
 @pytest.fixture(autouse=True)
-def _a_process_of_its_own():
+def _a_process_of_its_own(monkeypatch):
     """What a training process sets for itself is put back; one thread, since tests share cores."""
+    monkeypatch.setattr(results, "report", lambda session: None)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
