@@ -84,9 +84,11 @@ def log_event(session: Session, point: Point, event: str) -> None:
 
 def report(session: Session) -> None:
     """Draw what the run has come to; what goes wrong there is a warning in the log."""
-    from trainer.report.draw import draw  # matplotlib takes a second
+    if session.ranks.first:
+        from trainer.report.draw import draw  # matplotlib takes a second
 
-    draw(session)
+        draw(session)
+    session.ranks.wait()
 
 
 def write_model(session: Session, model: ModernBert, theta: Theta, folder: Path) -> None:

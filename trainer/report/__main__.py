@@ -13,6 +13,7 @@ from pathlib import Path
 
 from schemas.errors import UserError
 from schemas.store import Store
+from trainer.report.card import rewrite_all
 from trainer.report.draw import write_report
 
 
@@ -22,7 +23,9 @@ def main() -> None:
     parser.add_argument("--store", help="the store, if the run does not lie in it")
     options = parser.parse_args()
     try:
-        print(write_report(options.run, Store.at(options.store) if options.store else None))
+        store = Store.at(options.store) if options.store else None
+        print(write_report(options.run, store))
+        rewrite_all(options.run, store)
     except UserError as error:
         print(f"mmbert: {error}", file=sys.stderr)
         sys.exit(2)

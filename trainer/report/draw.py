@@ -43,10 +43,8 @@ def write_report(run_folder: Path, store: Store | None = None) -> Path:
 
 
 def draw(session: Session) -> None:
-    """The report of a run in training; all ranks wait for the first to have drawn it."""
-    if session.ranks.first:
-        try:
-            write_report(session.folder, session.store)
-        except Exception as error:  # whatever a drawing can do wrong, the training goes on
-            session.log.warn(f"the report could not be drawn: {error}")
-    session.ranks.wait()
+    """The report of a run in training."""
+    try:
+        write_report(session.folder, session.store)
+    except Exception as error:  # whatever a drawing can do wrong, the training goes on
+        session.log.warn(f"the report could not be drawn: {error}")
