@@ -10,12 +10,17 @@ from flows.job import Job, Profile, load_profile
 from schemas.errors import UserError
 
 
+PHASES = ["pretrain", "extend", "decay-eng", "decay-cont", "decay-all"]
+
+
 def test_the_packaged_recipe_is_a_recipe_and_a_phase_can_be_chosen() -> None:
     recipe = Job(recipe="tiny").load()
-    assert list(recipe.phases) == ["pretrain", "decay-all"]
+    assert list(recipe.phases) == PHASES
+    assert recipe.released == "release"
     one = Job(recipe="tiny", phase="decay-all")
     assert list(one.chosen(recipe).phases) == ["decay-all"]
-    assert list(one.whole().chosen(recipe).phases) == ["pretrain", "decay-all"]
+    assert one.chosen(recipe).released == "decay-all"
+    assert list(one.whole().chosen(recipe).phases) == PHASES
 
 
 def test_the_local_profile_takes_what_the_machine_has() -> None:
@@ -39,7 +44,7 @@ def test_a_wrong_profile_is_refused(tmp_path: Path, text: str, told: str) -> Non
     with pytest.raises(UserError) as caught:
         load_profile(str(path))
     assert told in str(caught.value)
-    assert str(caught.value).endswith("a profile holds workers, nproc, threads")
+    assert str(caught.value).endswith("a profile holds workers, nproc, threads, track")
 
 
 def test_a_missing_profile_lists_those_there_are() -> None:

@@ -24,12 +24,15 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+PHASES = ("pretrain", "extend", "decay-eng", "decay-cont", "decay-all")
+
+
 def test_a_flow_on_its_own_server(tmp_path: Path) -> None:
     """One server for all claims: a fresh database takes 20 s."""
     write_sample(tmp_path / "sample", languages=3, megabytes=0.4)
     sets = [f"--set=sources.{n}.path={tmp_path / 'sample' / n}" for n in SOURCES]
     sets += ["--set=tokenizer.train.vocab_size=1000"]
-    for phase in ("pretrain", "decay-all"):
+    for phase in PHASES:
         sets += [f"--set=phases.{phase}.{key}_tokens=50000" for key in ("pool", "budget")]
     store = tmp_path / "store"
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
@@ -53,7 +56,7 @@ def test_a_flow_on_its_own_server(tmp_path: Path) -> None:
     assert runs == [("data tiny", "COMPLETED")]
     assert {state for _, state in tasks} == {"COMPLETED"}
     assert {"tokenizer", "build strata", "manifest of pretrain"} <= {name for name, _ in tasks}
-    assert tables == {"ledger", "mixture-pretrain", "mixture-decay-all"}
+    assert tables == {"ledger", *(f"mixture-{phase}" for phase in PHASES)}
     assert not (tmp_path / "home" / ".prefect").exists()
 
 
