@@ -87,7 +87,7 @@ def test_an_empty_corpus(refuse: Refuse, tmp_path: Path) -> None:
 
 
 def test_a_phase_that_the_recipe_does_not_have(refuse: Refuse) -> None:
-    assert "pretrain, decay-all" in refuse(*DATA, "--phase", "decay")
+    assert "pretrain, extend, decay-eng" in refuse(*DATA, "--phase", "decay")
 
 
 def test_a_profile_that_is_not_there(refuse: Refuse) -> None:
