@@ -12,6 +12,7 @@ for each model; model.safetensors keeps the header of the first model.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import shutil
@@ -25,6 +26,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from schemas import folder_digests
 from schemas.errors import UserError
 from schemas.progress import Progress, silent
 from trainer.convert import from_transformers
@@ -33,6 +35,7 @@ from trainer.convert.output import replaceable
 from trainer.convert.same import WEIGHTS, common_layout, require_same_model
 from trainer.convert.tensor_file import Layout, write_like
 from trainer.convert.ties import threshold, ties
+from trainer.report import card
 
 Method = Literal["ties", "average", "ema"]
 Scope = Literal["tensor", "model"]
@@ -88,6 +91,8 @@ def merge(
             tensors = _merged(models, mine, layout, combine, progress)
             write_like(layout, temporary / WEIGHTS, tensors)
         from_transformers.load(temporary)
+        card.write(temporary, card.short(json.loads((temporary / "config.json").read_bytes())))
+        folder_digests.record(temporary)
         shutil.rmtree(output, ignore_errors=True)
         os.replace(temporary, output)
     except OSError as error:

@@ -1,8 +1,8 @@
 """Export whatever holds a model as a `transformers` directory.
 
-runs/<name>/checkpoints/<phase>-<step>    rotary bases and tokenizer as its run has them
+runs/<name>/checkpoints/<phase>-<step>    rotary bases, tokenizer and card as its run has them
 CHECKPOINT.pt                             a raw Composer checkpoint: bases are the caller's
-a `transformers` directory                its own bases and tokenizer
+a `transformers` directory                its own bases, tokenizer and card
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from schemas.store import local_path
 from trainer.convert import from_checkpoint, from_composer, from_transformers, to_transformers
 from trainer.convert.output import replaceable
 from trainer.model import ModernBert, Theta
+from trainer.report import card, history
 
 
 def rewrite(
@@ -42,7 +43,7 @@ def rewrite(
     model, theta, found = _read(source, given)
     theta = given or theta
     to_transformers.export(
-        model, output, theta.full, theta.local, tokenizer or found, torch_dtype=torch_dtype
+        model, output, theta.full, theta.local, tokenizer or found, torch_dtype, _card(source)
     )
 
 
@@ -59,3 +60,12 @@ def _read(source: Path, given: Theta | None) -> tuple[ModernBert, Theta, str | N
         return loaded.model, loaded.theta, None
     model, theta = from_transformers.load(source)
     return model, theta, str(source) if (source / "tokenizer.json").exists() else None
+
+
+def _card(source: Path) -> str | None:
+    """What the run of a checkpoint says of it, or the card of a directory; None without either."""
+    if (source / "point.json").exists():
+        phase, _, _ = source.name.rpartition("-")
+        return card.of_run(history.read(source.resolve().parents[1]), phase)
+    own = source / card.NAME
+    return own.read_text(encoding="utf-8") if own.is_file() else None

@@ -1,6 +1,6 @@
 """Export: a model as a directory that `transformers.AutoModelForMaskedLM` reads.
 
-    config.json  model.safetensors  tokenizer.json  tokenizer_config.json
+    config.json  model.safetensors  tokenizer.json  tokenizer_config.json  README.md  digests.json
 
 The directory is written under a temporary name, read back by this project and by transformers,
 their logits are compared, and only then does it get its name. Reads and writes local files.
@@ -18,12 +18,14 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from schemas import folder_digests
 from schemas.digest import Json
 from schemas.errors import UserError
 from schemas.store import join, read_bytes
 from trainer.convert import from_transformers
 from trainer.convert.output import replaceable
 from trainer.model import ModelConfig, ModernBert, Theta
+from trainer.report import card
 
 TOLERANCE = 1e-5  # of fp32 logits, relative to the largest
 
@@ -35,19 +37,23 @@ def export(
     theta_local: float,
     tokenizer_folder: str | Path | None = None,
     torch_dtype: torch.dtype = torch.float32,
+    model_card: str | None = None,
 ) -> None:
     """Write `directory`, in place of a model that stands there; logits are compared before.
 
-    `tokenizer_folder` is a path or URL that holds tokenizer.json. Raises UserError when it does
-    not, and when something else than a model would be replaced; RuntimeError when transformers
-    computes other logits.
+    `tokenizer_folder` is a path or URL that holds tokenizer.json; `model_card` becomes README.md,
+    a short one where there is none. Raises UserError when there is no tokenizer.json, and when
+    something else than a model would be replaced; RuntimeError when transformers computes other
+    logits.
     """
     directory = replaceable(directory)
     temporary = directory.with_name(f".{directory.name}.partial")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     theta = Theta(theta_global, theta_local)
-    _write_json(temporary / "config.json", config_json(model.config, theta, torch_dtype))
+    config = config_json(model.config, theta, torch_dtype)
+    _write_json(temporary / "config.json", config)
+    card.write(temporary, model_card or card.short(config))
     weights = {
         name: tensor.detach().to("cpu", torch_dtype).contiguous()
         for name, tensor in model.state_dict().items()
@@ -57,6 +63,7 @@ def export(
     if tokenizer_folder is not None:
         _write_tokenizer(str(tokenizer_folder), temporary, model.config)
     _verify(temporary)
+    folder_digests.record(temporary)
     shutil.rmtree(directory, ignore_errors=True)
     os.replace(temporary, directory)
 

@@ -151,7 +151,8 @@ def test_the_result_loads_and_leaves_nothing_else(tmp_path: Path, models: list[P
     merge(models[:2], out, "average")
     model, theta = from_transformers.load(out)
     assert (model.config, theta) == (CONFIG, Theta(1e4, 1e4))
-    assert {p.name for p in out.iterdir()} == {"config.json", "tokenizer.json", "model.safetensors"}
+    names = {"config.json", "tokenizer.json", "model.safetensors", "digests.json", "README.md"}
+    assert {p.name for p in out.iterdir()} == names
     assert {p.name for p in tmp_path.iterdir()} == {"m0", "m1", "m2", "m3", "out"}
     assert average([torch.tensor([1.0]), torch.tensor([4.0])], [1, 2]).tolist() == [3.0]
 

@@ -40,6 +40,7 @@ def test_a_checkpoint_is_the_model_that_its_phase_exported(run: Path, tmp_path: 
     (checkpoint,) = run.glob("checkpoints/pretrain-*")
     rewrite(checkpoint, tmp_path / "out")
     names = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+    names |= {"digests.json", "README.md"}
     assert {path.name for path in (tmp_path / "out").iterdir()} == names
     for name in names:
         exported = run / "models" / "pretrain" / name
