@@ -5,6 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STORE  ?= mmbert-demo
 WANTED := 3.11 3.12 3.13
+PYTHON_GPU ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,python3)
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
@@ -61,10 +62,14 @@ bench-mixture: install ## the plan of base, beside mmBERT's published counts (CO
 bench-init: install ## a small model from a base one, beside random weights (15 minutes)
 	@$(BIN)/python -m tests.benchmarks init-small $(if $(PLOT),--plot $(PLOT))
 
+# No install: a machine with a GPU has its own torch. make gpu-check PYTHON_GPU=... names another.
+gpu-check: ## attention, tokens/s, MFU and memory on a GPU, under 9 minutes, with what is installed
+	@$(PYTHON_GPU) -m tests.benchmarks.gpu
+
 serve: install ## reopen the demo's runs in the UI
 	@$(BIN)/mmbert serve --store $(STORE)
 
 clean: ## remove the environment and the demo's store
 	rm -rf $(VENV) $(STORE)
 
-.PHONY: help install demo test check check-all bench bench-build bench-loader bench-step bench-mixture bench-init serve clean
+.PHONY: help install demo test check check-all bench bench-build bench-loader bench-step bench-mixture bench-init gpu-check serve clean
