@@ -31,7 +31,7 @@ from tests.benchmarks.gpu.work import Work, works
 from tests.benchmarks.measure import Table
 
 PARTS = ("parity", "step", "parts")
-LAST_RATE = 0.05
+DECAY_RATE = 0.05  # the decay phases differ from the one before by their smaller head alone
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -67,7 +67,7 @@ def _tables(bench: Bench, chosen: Sequence[str]) -> Iterator[Table]:
     if "parts" in chosen or "step" in chosen:
         yield from guarded("Packs", lambda: drawn.extend(works(bench)) or [])
     for work in drawn if "parts" in chosen else []:
-        if work.phase.mask_rate != LAST_RATE:  # that phase is the one before with a smaller head
+        if work.phase.mask_rate != DECAY_RATE:
             title = f"Time by part, {work.title}"
             yield from guarded(title, lambda work=work: [parts.run(bench, roofline, work)])
     if "step" in chosen and drawn:

@@ -60,21 +60,20 @@ def _row(
 ) -> tuple[Cell, ...]:
     lengths = _lengths(bench)
     generator = torch.Generator().manual_seed(0)
-    shape = 4, sum(lengths), HEADS, HEAD_DIM
-    qkv, upstream = (
-        torch.randn(shape, generator=generator).to(bench.device, precision).split([3, 1])
-    )
-    given = [x.clone().requires_grad_() for x in qkv]
-    bounds = torch.tensor([0, *lengths], device=bench.device).cumsum(0).int()
+    x = torch.randn(sum(lengths), 4, HEADS, HEAD_DIM, generator=generator)
+    *qkv, upstream = x.to(bench.device, precision).unbind(1)  # strided, as the model has them
+    given = [part.detach().requires_grad_() for part in qkv]
+    ends = [0, *lengths, 0, 0]  # the last two documents have no tokens
+    bounds = torch.tensor(ends, device=bench.device).cumsum(0).int()
     with using(bench, name, precision):
         out = attention(*given, bounds, max(lengths), half_window)
-        got = [out.detach(), *torch.autograd.grad(out, given, upstream[0])]
+        got = [out.detach(), *torch.autograd.grad(out, given, upstream)]
         reach = _reach(bench, precision, half_window)
     errors = [0.0] * 4
     first = 0
     for length in lengths:
         part = slice(first, first + length)
-        want = _definition(qkv[:, part], upstream[0, part], half_window)
+        want = _definition([x[part] for x in qkv], upstream[part], half_window)
         for place, (mine, theirs) in enumerate(zip(got, want, strict=True)):
             errors[place] = max(errors[place], _error(mine[part], theirs))
         first += length
@@ -83,9 +82,9 @@ def _row(
     return *errors, reach, "right" if right else WRONG
 
 
-def _definition(qkv: Tensor, upstream: Tensor, half_window: int | None) -> list[Tensor]:
+def _definition(qkv: Sequence[Tensor], upstream: Tensor, half_window: int | None) -> list[Tensor]:
     """Output and gradients for one document, one L x L mask, float64."""
-    q, k, v = (x.double().transpose(0, 1).requires_grad_() for x in qkv)
+    q, k, v = (x.double().transpose(0, 1).detach().requires_grad_() for x in qkv)
     scores = q @ k.transpose(1, 2) / q.shape[-1] ** 0.5
     if half_window is not None:
         at = torch.arange(q.shape[1], device=q.device)
