@@ -8,7 +8,10 @@ ends, so branches from one checkpoint lie side by side. Models are named as thei
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import math
+from array import array
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -184,14 +187,7 @@ def read(folder: Path, store: Store | None = None) -> History:
             f"{folder} holds no run.json: name the folder of a run, STORE/runs/<name>"
         ) from error
     manifest_of = exposure.manifests_of(run, store or runs.store_of(url))
-    lines = list(_lines(folder / "log.jsonl"))
-    names = {phase.name for phase in run.phases}
-    scores = [line for line in lines if line["kind"] == "heldout"]
-    ended = {line["phase"] for line in lines if line.get("event") == "end"}
-    steps: dict[str, list[Fields]] = {name: [] for name in names}
-    for line in lines:
-        if line["kind"] == "step":
-            steps[line["phase"]].append(line)
+    log = _Log(folder / "log.jsonl")
     offsets: dict[str, int] = {}
     phases = []
     for phase in run.phases:
@@ -204,29 +200,48 @@ def read(folder: Path, store: Store | None = None) -> History:
                 settings=phase.settings,
                 manifest=manifest,
                 offset=offsets[phase.name],
-                steps=_columns(steps[phase.name]),
-                scores=tuple(_score(line) for line in scores if line["phase"] == phase.name),
-                ended=phase.name in ended,
+                steps=log.steps_of(phase.name),
+                scores=tuple(log.scores[phase.name]),
+                ended=phase.name in log.ended,
             )
         )
-    others = {line["phase"]: _score(line) for line in scores if line["phase"] not in names}
-    machines = {
-        json.dumps(machine, sort_keys=True): machine
-        for machine in (_machine(line) for line in lines if line["kind"] == "machine")
+    names = {phase.name for phase in run.phases}
+    others = {
+        name: scores[-1] for name, scores in log.scores.items() if scores and name not in names
     }
-    return History(folder, run, tuple(phases), others, tuple(machines.values()))
+    return History(folder, run, tuple(phases), others, tuple(log.machines.values()))
 
 
-def _lines(log: Path) -> Iterator[Fields]:
-    if log.exists():
-        with log.open(encoding="utf-8") as file:
-            yield from (json.loads(line) for line in file if line.endswith("\n"))
+class _Log:
+    """log.jsonl by kinds. Steps are packed as they are read: a long run has half a million."""
 
+    def __init__(self, path: Path) -> None:
+        self.scores: dict[str, list[Score]] = defaultdict(list)
+        self.ended: set[str] = set()
+        self.machines: dict[str, Fields] = {}
+        self._steps: dict[str, array[float]] = defaultdict(lambda: array("d"))
+        if path.exists():
+            with path.open(encoding="utf-8") as file:
+                for line in file:
+                    if line.endswith("\n"):
+                        self._take(json.loads(line))
 
-def _columns(steps: list[Fields]) -> Steps:
-    return Steps(
-        *(np.array([step.get(name, np.nan) for step in steps], float) for name in Steps._fields)
-    )
+    def steps_of(self, phase: str) -> Steps:
+        columns = np.array(self._steps[phase]).reshape(-1, len(Steps._fields)).T
+        return Steps(*columns)
+
+    def _take(self, line: Fields) -> None:
+        match line["kind"]:
+            case "step":
+                values = [line.get(name, math.nan) for name in Steps._fields]
+                self._steps[line["phase"]].extend(values)
+            case "heldout":
+                self.scores[line["phase"]].append(_score(line))
+            case "phase" if line["event"] == "end":
+                self.ended.add(line["phase"])
+            case "machine":
+                what = {k: v for k, v in line.items() if k not in ("kind", "phase", "step")}
+                self.machines[json.dumps(what, sort_keys=True)] = what
 
 
 def _score(line: Fields) -> Score:
@@ -240,7 +255,3 @@ def _score(line: Fields) -> Score:
 
 def _figures(found: Iterable[tuple[str, Fields]]) -> dict[str, Figure]:
     return {code: Figure(fields["bits_per_byte"], fields["targets"]) for code, fields in found}
-
-
-def _machine(line: Fields) -> Fields:
-    return {key: value for key, value in line.items() if key not in ("kind", "phase", "step")}
