@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated
 
 import typer
@@ -23,6 +24,7 @@ STORE = "mmbert-store"
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
     app.command("import-mds")(import_mds)
+    app.command("verify")(verify)
 
 
 def import_mds(
@@ -78,3 +80,53 @@ def import_mds(
     if settings.format != "imported":
         table = f"[sources.{source.split('/')[0]}]"
         console.say(f'  the recipe reads it where {table} has format = "imported" and no path')
+
+
+def verify(
+    manifest: Annotated[
+        str | None,
+        typer.Argument(
+            help="RECIPE/PHASE, the start of an id, or a path; the whole store if none."
+        ),
+    ] = None,
+    store: StoreUrl = STORE,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Re-read and re-hash a manifest and all that it names, or everything; 1 if it is damaged."""
+    from flows.console import amount, console
+    from pipelines.verify import verify_manifest, verify_store
+    from schemas.find_manifest import find_manifest
+    from schemas.manifest import store_of
+    from schemas.store import Store, exists
+
+    if as_json:
+        console.use_stderr()
+    place = Store.at(store)
+    if not exists(place.url):
+        raise UserError(f"there is no store {place.url}; name one with --store")
+    url = find_manifest(place, manifest) if manifest is not None else None
+    with console.stage("verify") as stage:
+        if url is None:
+            report = verify_store(place, stage.progress)
+        else:
+            report = verify_manifest(store_of(url), url, stage.progress)
+        stage.result = url or place.url
+    for problem in report.problems:
+        console.say(f"  ✗ {problem}")
+    if report.num_undigested:
+        console.say(
+            f"  {report.num_undigested:,} files or folders come without digests, from an earlier "
+            "version: only their content was compared"
+        )
+    found = f"{len(report.problems):,} problems" if report.problems else "no problem"
+    console.say(f"  {found} in {report.num_files:,} files, {amount(report.num_bytes)}B, re-read")
+    if as_json:
+        told = {
+            "problems": list(report.problems),
+            "files": report.num_files,
+            "bytes": report.num_bytes,
+            "undigested": report.num_undigested,
+        }
+        print(json.dumps(told))
+    if report.problems:
+        raise typer.Exit(1)

@@ -15,11 +15,13 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas import exclusions
 from schemas.digest import Json, content_id
+from schemas.rows import RowCount, count_rows
 from schemas.shard import digest_of, open_shard
 from schemas.store import Store, exists, join, read_bytes, write_bytes
 from schemas.stratum import HELDOUT, Stratum, stratum_folder
@@ -108,6 +110,15 @@ def _find(store: Store, strata: Sequence[Stratum], sources: Sequence[str]) -> pa
             )
         table = read_written(folder, GROUPS)
     return table.sort_by([("shard", "ascending"), ("document", "ascending")])
+
+
+def rows_excluded(excluded: pa.Table, context: int) -> dict[str, RowCount]:
+    """What an exclusion list (exclusions.ROWS) takes off each shard, by digest, at a context."""
+    lengths: dict[str, list[int]] = {}
+    columns = (excluded.column(name).to_pylist() for name in ("shard", "num_tokens"))
+    for digest, length in zip(*columns, strict=True):
+        lengths.setdefault(digest, []).append(length)
+    return {digest: count_rows(np.array(found), context) for digest, found in lengths.items()}
 
 
 def exclude(groups: pa.Table, read: set[str]) -> pa.Table:

@@ -13,10 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
 import pyarrow as pa
 
-from pipelines.exclude import exclude, find_groups
+from pipelines.exclude import exclude, find_groups, rows_excluded
 from pipelines.inventory import MULTILINGUAL, in_group, phase_codes, reads
 from pipelines.weights import apportion, fill, quota, require_room, temperature
 from schemas import exclusions as exclusion_lists
@@ -26,7 +25,7 @@ from schemas.language import by_code
 from schemas.ledger import total as total_ledger
 from schemas.manifest import SHARDS, Absence, LanguageShare, Manifest, StratumShare
 from schemas.recipe import Phase, Recipe
-from schemas.rows import RowCount, count_rows
+from schemas.rows import RowCount
 from schemas.seal import Seal
 from schemas.shard import digest_of
 from schemas.store import Store, exists, join
@@ -139,11 +138,7 @@ def _read(phase_name: str, phase: Phase, strata: Sequence[Stratum]) -> list[tupl
 
 def _parts(read: Sequence[tuple[Stratum, str]], context: int, excluded: pa.Table) -> list[Part]:
     """What each stratum has at a context once its excluded documents are taken off."""
-    lengths: dict[str, list[int]] = {}
-    columns = (excluded.column(name).to_pylist() for name in ("shard", "num_tokens"))
-    for digest, length in zip(*columns, strict=True):
-        lengths.setdefault(digest, []).append(length)
-    gone = {d: count_rows(np.array(found), context) for d, found in lengths.items()}
+    gone = rows_excluded(excluded, context)
     nothing = RowCount(0, 0, 0)
     parts = []
     for stratum, share in read:

@@ -127,8 +127,7 @@ def publish(
         shards=tuple(entries),
         made_from=planned.made_from,
     )
-    strata.publish(planned.folder, stratum)
-    return stratum
+    return strata.publish(planned.folder, stratum)
 
 
 def _count(folder: str, name: str, sealed: Seal) -> tuple[ShardEntry, int]:

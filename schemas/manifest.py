@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.ipc as ipc
 from pydantic import Field
 
-from schemas.digest import content_id
+from schemas.digest import content_id, sha256
 from schemas.exclusions import ExclusionRef
 from schemas.ledger import Frozen, Ledger
 from schemas.store import Store, join, read_bytes, write_bytes, write_json
@@ -73,7 +73,7 @@ class Absence(Frozen):
 
 
 class Manifest(Frozen):
-    """`manifest.json`; `id` is the digest of all the rest."""
+    """`manifest.json`; `id` is the digest of all that follows it but `shard_table`."""
 
     format_version: int = 1
     order_version: int = ORDER_VERSION
@@ -96,10 +96,11 @@ class Manifest(Frozen):
     absent: tuple[Absence, ...] = ()
     exclusions: tuple[ExclusionRef, ...] = ()
     ledger: Ledger  # of all its strata, unreadable spans left to the strata
+    shard_table: str = ""  # sha256 of shards.arrow, whose content follows from the rest
 
     def sealed(self) -> Manifest:
         """Self with its id."""
-        content = self.model_dump(mode="json", exclude={"id"})
+        content = self.model_dump(mode="json", exclude={"id", "shard_table"})
         return self.model_copy(update={"id": content_id(content)})
 
 
@@ -118,7 +119,8 @@ def publish(store: Store, manifest: Manifest, shards: pa.Table) -> str:
     with ipc.new_file(sink, SHARDS) as writer:
         writer.write_table(shards.cast(SHARDS).combine_chunks())
     write_bytes(join(folder, "shards.arrow"), sink.getvalue())
-    write_json(url, manifest.model_dump(mode="json"))
+    table = {"shard_table": sha256(sink.getvalue())}
+    write_json(url, manifest.model_dump(mode="json") | table)
     return url
 
 

@@ -65,7 +65,10 @@ class SourceNote(Frozen):
 
 
 class Run(Frozen):
-    """`run.json`; `id` covers the content, `seed` starts weights and dropout."""
+    """`run.json`; `seed` starts weights and dropout.
+
+    `id` covers what decides the weights, `checksum` the notes and places as well.
+    """
 
     format_version: int = 1
     id: str = ""
@@ -80,6 +83,7 @@ class Run(Frozen):
     release: Release | None = None
     title: str = ""
     sources: tuple[SourceNote, ...] = ()
+    checksum: str = ""  # content id of all the rest
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -87,7 +91,7 @@ class Run(Frozen):
         return (*(phase.name for phase in self.phases), *([RELEASE] if self.release else []))
 
     def sealed(self) -> Run:
-        content = self.model_dump(mode="json", exclude={"id", "title", "sources"})
+        content = self.model_dump(mode="json", exclude={"id", "title", "sources", "checksum"})
         if self.start:
             del content["start"]["settings"]["model"]  # a place
         return self.model_copy(update={"id": content_id(content)})
@@ -101,7 +105,8 @@ def url_of(store: Store, run: Run) -> str:
 def publish(store: Store, run: Run) -> str:
     """Write run.json; returns its URL."""
     url = url_of(store, run)
-    write_json(url, run.model_dump(mode="json"))
+    content = run.model_dump(mode="json", exclude={"checksum"})
+    write_json(url, content | {"checksum": content_id(content)})
     return url
 
 

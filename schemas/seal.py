@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from schemas import folder_digests
 from schemas.digest import canonical, sha256
 from schemas.errors import UserError
 from schemas.ledger import Frozen
-from schemas.store import join, read_bytes, write_bytes, write_json
+from schemas.store import join, json_file, read_bytes, write_bytes, write_json
 
 
 class SpecialIds(Frozen):
@@ -91,7 +92,10 @@ def save(store_url: str, sealed: Seal, tokenizer_json: bytes) -> str:
     """Write the tokenizer into the store, seal last; returns its folder."""
     folder = seal_folder(store_url, sealed.digest)
     write_bytes(join(folder, "tokenizer.json"), tokenizer_json)
-    write_json(join(folder, "seal.json"), sealed.model_dump(mode="json"))
+    content = sealed.model_dump(mode="json")
+    digests = {"tokenizer.json": sha256(tokenizer_json), "seal.json": sha256(json_file(content))}
+    folder_digests.write(folder, digests)
+    write_json(join(folder, "seal.json"), content)
     return folder
 
 

@@ -94,12 +94,17 @@ def open_shard(url: str) -> Shard:
     path = local_path(url)
     try:
         source = pa.memory_map(str(path)) if path else pa.BufferReader(read_bytes(url))
+    except OSError as error:
+        raise _unreadable(url, error) from error
+    return parse_shard(url, source)
+
+
+def parse_shard(url: str, source: pa.NativeFile) -> Shard:
+    """A shard in a file that is open already; raises as `open_shard` does."""
+    try:
         table = ipc.open_file(source).read_all()
     except (OSError, pa.ArrowInvalid) as error:
-        raise UserError(
-            f"{url} cannot be read as a shard ({error}); delete the folder it lies in and run "
-            "`mmbert data` again to rebuild its stratum"
-        ) from error
+        raise _unreadable(url, error) from error
     metadata = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
     if metadata.get("mmbert.format") != str(FORMAT_VERSION):
         raise UserError(
@@ -119,4 +124,11 @@ def open_shard(url: str) -> Shard:
             int(metadata["mmbert.vocab_size"]),
             metadata["mmbert.stratum"],
         ),
+    )
+
+
+def _unreadable(url: str, error: Exception) -> UserError:
+    return UserError(
+        f"{url} cannot be read as a shard ({error}); delete the folder it lies in and run "
+        "`mmbert data` again to rebuild its stratum"
     )

@@ -18,6 +18,7 @@ that race write the same name with the same bytes, or an orphan that nothing ref
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import uuid
@@ -62,8 +63,13 @@ def write_bytes(url: str, data: bytes) -> None:
         file.write(data)
 
 
+def json_file(value: Json) -> bytes:
+    """The bytes of a JSON file."""
+    return canonical(value) + b"\n"
+
+
 def write_json(url: str, value: Json) -> None:
-    write_bytes(url, canonical(value) + b"\n")
+    write_bytes(url, json_file(value))
 
 
 @contextmanager
@@ -76,16 +82,17 @@ def open_atomic(url: str) -> Iterator[IO[bytes]]:
         fs, remote = fsspec.core.url_to_fs(url)
         fs.pipe_file(remote, buffer.getvalue())
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # its folder may be what could not be made
+            temporary.unlink()
         raise UserError(
             f"cannot write {path}: {error.strerror or error}; free space or fix the permissions, "
             "then run the same command again (finished work is kept)"

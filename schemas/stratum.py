@@ -2,11 +2,12 @@
 
 `stratum.json` is written last and *is* the commit: shards without it do not exist. Its id covers
 the content that matters (input digests, filters, tokenizer, step version), never a path or a time.
+Shards carry their digests in their names; those of the rest stand in `drops` and `checksum`.
 """
 
 from __future__ import annotations
 
-from schemas.digest import Json, content_id
+from schemas.digest import Json, content_id, sha256
 from schemas.ledger import Frozen, Ledger
 from schemas.rows import CONTEXTS, RowCount
 from schemas.store import Store, exists, join, read_bytes, write_json
@@ -61,6 +62,8 @@ class Stratum(Frozen):
     ledger: Ledger
     shards: tuple[ShardEntry, ...]
     made_from: dict[str, str | int | float | bool | None]  # what the id covers, flattened, to read
+    drops: str = ""  # sha256 of dropped.parquet
+    checksum: str = ""  # content id of all the rest
 
     def rows(self, context: int) -> RowCount:
         assert context in CONTEXTS, context
@@ -79,10 +82,18 @@ def stratum_id(name: StratumName, made_from: Json) -> str:
     return content_id({"stratum": str(name), "made_from": made_from})
 
 
-def publish(folder: str, stratum: Stratum) -> None:
-    """Commit a stratum; its shards and table of drops must lie there already."""
+def publish(folder: str, stratum: Stratum) -> Stratum:
+    """Commit a stratum; its shards and table of drops must lie there already.
+
+    Returns it as it stands on disk. Raises LedgerError when its ledger does not close.
+    """
     stratum.ledger.check(str(stratum.name))
-    write_json(join(folder, "stratum.json"), stratum.model_dump(mode="json"))
+    drops = sha256(read_bytes(join(folder, "dropped.parquet")))
+    content = stratum.model_copy(update={"drops": drops}).model_dump(mode="json")
+    del content["checksum"]
+    content["checksum"] = content_id(content)
+    write_json(join(folder, "stratum.json"), content)
+    return Stratum.model_validate(content)
 
 
 def load(folder: str) -> Stratum | None:

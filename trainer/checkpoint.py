@@ -1,7 +1,7 @@
 """Checkpoints: all that the next step depends on, in a folder that exists whole or not at all.
 
     checkpoints/<phase>-<step>/     torch.distributed.checkpoint: model, both moments and the
-                                    optimiser's step; beside them point.json
+                                    optimiser's step; beside them point.json, digests.json
     checkpoints/latest.json         {"path", ...point}: the newest one of the run
 
 Nothing in it depends on the number of ranks or on the device, and no hyper-parameter is stored:
@@ -24,6 +24,7 @@ from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystem
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
 from torch.optim import Optimizer
 
+from schemas import folder_digests
 from schemas.errors import UserError
 from schemas.ledger import Frozen
 from schemas.store import sync_folder, write_json
@@ -96,6 +97,7 @@ def save(folder: Path, ranks: Ranks, model: nn.Module, optimiser: Optimizer, poi
             ) from error
         if ranks.first:
             write_json(str(temporary / "point.json"), point.model_dump(mode="json"))
+            folder_digests.record(temporary)  # reads it again: a second or two for each GB
             os.replace(temporary, final)
             sync_folder(folder)
     if ranks.first:

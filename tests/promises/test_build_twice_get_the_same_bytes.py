@@ -47,10 +47,10 @@ def test_interrupted_while_publishing(
     calls = iter(range(100))
     real = publish_module.strata.publish
 
-    def dies_at_the_third(*args: object) -> None:
+    def dies_at_the_third(*args: object) -> object:
         if next(calls) == 2:
             raise KeyboardInterrupt
-        real(*args)  # type: ignore[arg-type]
+        return real(*args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(publish_module.strata, "publish", dies_at_the_third)
     with pytest.raises(KeyboardInterrupt):

@@ -40,7 +40,7 @@ def test_quotas_follow_targets_and_targets_the_pool(built: tuple[Path, Built]) -
     for index, stratum in enumerate(manifest.strata):
         mine = shards.filter(pc.equal(shards.column("stratum"), index))
         assert pc.sum(mine.column("rows")).as_py() == stratum.rows_available
-    assert manifests.load(url) == manifest
+    assert manifests.load(url).model_copy(update={"shard_table": ""}) == manifest
     assert manifests.store_of(url) == b.store
 
 
