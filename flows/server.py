@@ -88,7 +88,13 @@ def prefect_server(store: Store) -> Iterator[Server]:
             f"{store.url}: a Prefect server keeps its database on a local disk; use --no-server, "
             "or set PREFECT_API_URL to a server that runs elsewhere"
         )
-    home.mkdir(parents=True, exist_ok=True)
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"cannot make the store {store.url}: {error.strerror or error}; name another with "
+            "--store, or fix the permissions"
+        ) from error
     if given:
         yield Server(given.rstrip("/").removesuffix("/api"), str(home), None)
         return

@@ -109,11 +109,34 @@ def _sentence(error: ValidationError, merged: Table, layers: Sequence[Layer]) ->
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
         return f"{where}: {dotted} is no key of a recipe; {hint}"
     if first["type"] == "missing":
-        return f"{where}: {'.'.join(keys)} is missing; add it"
+        unnamed = _unnamed(error, keys, layers)
+        return f"{where}: {unnamed or '.'.join(keys) + ' is missing; add it'}"
     if first["type"] == "value_error":
         return f"{where}: {reason}" if reason.startswith(dotted) else f"{where}: {dotted}: {reason}"
     given = at(merged, place)
     return f"{where}: {dotted} = {given!r}: {reason[:1].lower()}{reason[1:]}"
+
+
+def _unnamed(error: ValidationError, keys: Keys, layers: Sequence[Layer]) -> str:
+    """What to say of a phase or source that the first layer lacks and later ones say little of."""
+    if len(keys) != 3 or keys[0] not in ("phases", "sources"):
+        return ""
+    kind, name, _ = keys
+    known = at(layers[0].table, (kind,))
+    lacking = [
+        str(found["loc"][2])
+        for found in error.errors()
+        if found["type"] == "missing" and found["loc"][:2] == (kind, name)
+    ]
+    only_set = all(not layer.lines for layer in layers if at(layer.table, (kind, name)) is not None)
+    if not isinstance(known, dict) or name in known or (len(lacking) == 1 and not only_set):
+        return ""
+    near = get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    return (
+        f"there is no {kind[:-1]} {name!r}{hint}, the {kind} are {', '.join(known)}; a new one "
+        f"needs {', '.join(lacking)} as well"
+    )
 
 
 def _known_keys(model: type[BaseModel], keys: Keys) -> list[str]:

@@ -110,6 +110,19 @@ def test_an_unknown_key_is_refused_with_its_line_and_the_key_meant(packaged: Pat
     )
 
 
+def test_a_mistyped_phase_or_source_is_told_from_a_new_one(packaged: Path) -> None:
+    told = refused(packaged, "tiny", "phases.pretrian.tau=0.5")
+    assert told.startswith("--set phases.pretrian.tau=0.5: there is no phase 'pretrian'")
+    assert "did you mean pretrain?" in told
+    assert "the phases are pretrain; a new one needs context, mask_rate, " in told
+    told = refused(packaged, "tiny", "sources.finweb2.path=fw")
+    assert "there is no source 'finweb2' (did you mean fineweb2?)" in told
+    child = packaged.parent / "child.toml"
+    phase = TINY[TINY.index("[phases.pretrain]") :].replace("pretrain]", "more]")
+    child.write_text(f'extends = "packaged/tiny.toml"\n{phase.replace("tau = 0.7", "")}')
+    assert refused(packaged, str(child)).endswith("phases.more.tau is missing; add it")
+
+
 def test_an_error_in_the_extended_file_names_that_file(packaged: Path) -> None:
     base = edited(packaged, "mask_rate = 0.3", "mask_rate = 3")
     child = packaged.parent / "child.toml"
