@@ -18,7 +18,7 @@ from flows.scores import Event, HeldoutScore, PhaseEvent, Step, read_events, sco
 from schemas import run as runs
 from schemas.errors import UserError
 from schemas.manifest import Manifest
-from schemas.recipe import Recipe
+from schemas.recipe import RELEASE, Recipe
 from schemas.seal import Seal
 from schemas.store import Store, local_path
 from schemas.stratum import HELDOUT, Stratum
@@ -142,6 +142,9 @@ def train(run_url: str, phase: str | None, profile: Profile, fresh: bool) -> lis
                 left = sum(budgets.values()) - before - event.tokens
                 line = _line(event, left / max(1, budgets[event.phase] - event.tokens))
                 stage.progress(line, before + event.tokens, sum(budgets.values()))
+            elif isinstance(event, PhaseEvent) and event.phase == RELEASE:
+                done = sum(budgets.values())
+                stage.progress("the models are merged and scored", done, done)
             elif isinstance(event, PhaseEvent) and event.event == "start":
                 stage.progress(f"{event.phase} begins", 0, 0)
             elif isinstance(event, HeldoutScore):
@@ -153,17 +156,20 @@ def train(run_url: str, phase: str | None, profile: Profile, fresh: bool) -> lis
         if not is_finished(run_json, phase):
             raise TrainingError("training was stopped by a signal; run the same command to go on")
         stage.result = f"{amount(sum(budgets.values()))} tokens in {len(budgets)} phases"
+        if run.release and phase is None:
+            merged = ", ".join(run.release.phases)
+            stage.result += f"; {run.release.method} of {merged}"
     return read_events(run_json.with_name("log.jsonl"))
 
 
 def is_finished(run_json: Path, phase: str | None = None) -> bool:
-    """Whether every phase, or one, is trained."""
-    names = [p.name for p in runs.load(str(run_json)).phases] if phase is None else [phase]
+    """Whether one phase is trained, or every one and the model released that is made of them."""
+    names = {phase} if phase else runs.load(str(run_json)).models
     return trained_phases(run_json).issuperset(names)
 
 
 def trained_phases(run_json: Path) -> set[str]:
-    """The phases that have ended and whose models lie beside the run."""
+    """The phases that have ended and whose models lie beside the run; `release` counts as one."""
     log = read_events(run_json.with_name("log.jsonl"))
     ended = {e.phase for e in log if isinstance(e, PhaseEvent) and e.event == "end"}
     models = run_json.with_name("models")

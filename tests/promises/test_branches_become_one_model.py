@@ -73,10 +73,10 @@ def weights(run_json: Path) -> dict[str, bytes]:
     return {str(f.parent.relative_to(run_json.parent)): f.read_bytes() for f in files}
 
 
-def test_branches_begin_with_the_weights_and_moments_of_one_checkpoint(tmp_path: Path) -> None:
-    with alone(make_run(tmp_path, PHASES, release=TIES)) as session:
-        phases = session.run.phases
-        train(session, phases[:2])
+def test_branches_begin_with_the_weights_and_moments_of_one_checkpoint(copy: Path) -> None:
+    for checkpoint in copy.parent.glob("checkpoints/decay-*"):
+        shutil.rmtree(checkpoint)
+    with alone(copy) as session:
         end = state(session, "extend")
         assert end["exp_avg.decoder.bias"].abs().sum() > 0
         for branch in BRANCHES:
@@ -159,6 +159,17 @@ def test_a_release_that_was_interrupted_is_made_again(
         train(session, session.run.phases)
     assert weights(copy) == weights(straight)
     assert lines(copy) == lines(straight)
+
+
+def test_two_ranks_release_what_one_does(straight: Path, copy: Path) -> None:
+    assert ranks.start(str(copy), world=2).wait() == [0, 0]
+    assert weights(copy) == weights(straight)
+    mine, theirs = (
+        [line for line in lines(run) if line["kind"] == "heldout"][-1]["languages"]
+        for run in (copy, straight)
+    )
+    for code in ("deu", "fao"):
+        assert mine[code]["nats"] == pytest.approx(theirs[code]["nats"], rel=1e-6)
 
 
 @pytest.mark.slow
