@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 from pipelines.inventory import ENGLISH, Origin
 from schemas.language import by_subset
-from schemas.recipe import Source
 from schemas.stratum import TRAIN
+from schemas.text import Source
 
 TOKENS_PER_BYTE = 0.7  # of compressed Parquet or JSON; FineWeb2 has 2.6 bytes of text in one
 TOKENS_PER_WORD = 3

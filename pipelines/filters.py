@@ -14,7 +14,7 @@ import ftfy
 import regex
 
 from pipelines.record import Record
-from schemas.recipe import FilterName, Filters
+from schemas.text import FilterName, Filters
 
 SAMPLE = 4_000  # characters that the share of scripts and symbols is measured on
 

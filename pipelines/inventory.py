@@ -24,7 +24,8 @@ import fsspec
 
 from schemas.errors import UserError
 from schemas.language import is_subset, members
-from schemas.recipe import Phase, Recipe, Source
+from schemas.recipe import Phase, Recipe
+from schemas.text import Source
 
 ENGLISH = "eng_Latn"
 MULTILINGUAL = "multilingual"  # the share of the temperature group

@@ -29,9 +29,9 @@ from pipelines.near import group_hash
 from pipelines.read import reader_of
 from pipelines.record import FileRead, Record
 from pipelines.spill import Spill
-from schemas.recipe import Fields, Filters
 from schemas.seal import Seal
 from schemas.store import Store
+from schemas.text import Fields, Filters
 
 BATCH = 256  # documents tokenised in one call
 PART_TOKENS = 32_000_000  # a spill's part is sorted in memory: 128 MB

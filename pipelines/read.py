@@ -14,7 +14,7 @@ from pipelines.inventory import InputFile
 from pipelines.json_lines import JsonRow, read_json_lines, string, value_at
 from pipelines.parquet_rows import lenient, read_parquet
 from pipelines.record import FileRead, Record, finite
-from schemas.recipe import Fields
+from schemas.text import Fields
 
 Reader = Callable[[InputFile, FileRead], Iterator[Record]]
 

@@ -25,9 +25,10 @@ from schemas import seal as seals
 from schemas.digest import Json, content_id
 from schemas.errors import UserError
 from schemas.progress import Progress, silent
-from schemas.recipe import Recipe, TrainTokenizer
+from schemas.recipe import Recipe
 from schemas.seal import Seal, SpecialIds
 from schemas.store import Store, exists, join, read_bytes, write_json
+from schemas.text import TrainTokenizer
 
 SPACE = "\u2581"
 STEP_VERSION = 3

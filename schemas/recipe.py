@@ -16,22 +16,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from schemas.errors import UserError
-from schemas.language import split_subset
 from schemas.ledger import Frozen
 from schemas.manifest import Packing
 from schemas.rows import CONTEXTS
-from schemas.seal import SpecialIds
-
-FilterName = Literal[
-    "length",
-    "control_characters",
-    "mojibake",
-    "script",
-    "language_score",
-    "symbols",
-    "repeated_lines",
-]
+from schemas.text import Filters, Source, TokenizerSettings
 
 MAX_POSITION = 8192  # of the model, as released; more where a phase's context is longer
 UNTRAINED = "untrained"  # the model before any phase; it lies beside those of the phases
@@ -55,109 +43,6 @@ def _known_context(value: int) -> int:
     if value not in CONTEXTS:
         raise ValueError(f"context must be one of {', '.join(map(str, CONTEXTS))}")
     return value
-
-
-class TrainTokenizer(Frozen):
-    """SentencePiece BPE with byte fallback, languages sampled by the temperature rule."""
-
-    vocab_size: int = Field(256_000, ge=512)
-    tau: float = Field(0.3, ge=0, le=1)
-    sample_megabytes: float = Field(100.0, gt=0, description="of text that it learns from")
-    character_coverage: float = Field(0.9995, gt=0.9, le=1)
-
-
-class TokenizerSettings(Frozen):
-    """Exactly one of `path` (a folder, tokenizer.json or .model; any URL) and `train`."""
-
-    path: str | None = None
-    train: TrainTokenizer | None = None
-    special: SpecialIds = SpecialIds()
-
-    @model_validator(mode="after")
-    def _one(self) -> Self:
-        if (self.path is None) == (self.train is None):
-            raise ValueError("give either path or train, not both")
-        return self
-
-
-class Fields(Frozen):
-    """Where `documents` have their parts: column names, or keys of a JSON line."""
-
-    text: str = "text"
-    id: str = "id"
-    url: str = "url"
-    score: str = "score"
-
-
-class Source(Frozen):
-    """A data set of raw text in one of the schemas that pipelines.read knows, or imported strata.
-
-    `documents` is any other Parquet or JSON lines: all of it in `language`, or a folder for each
-    (`PATH/<lang_Script>/...`) where none is named. `imported` are the strata that
-    `mmbert import-mds` has put into the store under this source's name; it has no path.
-    """
-
-    path: str = ""
-    format: Literal["fineweb2", "dclm", "dolmino", "documents", "imported"]
-    language: str | None = Field(None, description="of documents: lang_Script as FineWeb2 writes")
-    fields: Fields = Fields()
-    licence: str = "unknown"
-    min_score: float | None = Field(
-        None, description="drop documents whose quality score (DCLM's fastText) is below"
-    )
-    gated: bool = Field(False, description="its hub asks for an account and consent")
-    published_tokens: int | dict[str, int] | None = Field(
-        None,
-        description="what it is said to hold, by subset where that is known: a plan without it",
-    )
-
-    @model_validator(mode="after")
-    def _path(self) -> Self:
-        if (self.format == "imported") == bool(self.path):
-            raise ValueError("every source has a path, but imported strata, which lie in the store")
-        if self.language is not None and self.format != "documents":
-            raise ValueError(f"language is for documents: {self.format} says it itself")
-        return self
-
-    @model_validator(mode="after")
-    def _published(self) -> Self:
-        if self.format in ("fineweb2", "dolmino") and isinstance(self.published_tokens, int):
-            raise ValueError(f"published_tokens of {self.format} is a table, a key a subset")
-        whole = self.format == "dclm" or self.language is not None
-        if whole and isinstance(self.published_tokens, dict):
-            raise ValueError("published_tokens is one number where all of a source is one language")
-        return self
-
-    @field_validator("language")
-    @classmethod
-    def _language(cls, value: str | None) -> str | None:
-        if value is not None:
-            try:
-                split_subset(value)
-            except UserError as error:
-                raise ValueError(str(error)) from None
-        return value
-
-
-class Filters(Frozen):
-    """The filters in their order, and the value from which each drops a document."""
-
-    use: tuple[FilterName, ...] = (
-        "length",
-        "mojibake",
-        "control_characters",
-        "script",
-        "language_score",
-        "symbols",
-        "repeated_lines",
-    )
-    min_characters: int = Field(60, ge=1)
-    max_control_share: float = Field(0.01, ge=0, le=1)
-    max_mojibake_share: float = Field(0.02, ge=0, le=1)
-    min_script_share: float = Field(0.5, ge=0, le=1)
-    min_language_score: float = Field(0.3, ge=0, le=1)
-    max_symbol_share: float = Field(0.3, ge=0, le=1)
-    max_repeated_line_share: float = Field(0.5, ge=0, le=1)
 
 
 class HeldOut(Frozen):

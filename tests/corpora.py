@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import zstandard
 
 from schemas.manifest import Packing
-from schemas.recipe import Phase, Recipe, Source, TokenizerSettings, TrainTokenizer
+from schemas.recipe import Phase, Recipe
+from schemas.text import Source, TokenizerSettings, TrainTokenizer
 
 SYLLABLES = ("ka", "lo", "mi", "ne", "ru", "ta", "vo", "shi", "bel", "dor", "fen", "gul")
 

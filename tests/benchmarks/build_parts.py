@@ -13,7 +13,8 @@ from pipelines.inventory import inventory
 from pipelines.near import group_hash
 from pipelines.read import READERS
 from pipelines.record import FileRead, Record
-from schemas.recipe import Filters, Recipe
+from schemas.recipe import Recipe
+from schemas.text import Filters
 from tests.benchmarks.measure import Table, cpu_of
 
 Labelled = tuple[str, Record]  # of a language label

@@ -9,7 +9,6 @@ import pytest
 from flows.job import Job, Profile, load_profile
 from schemas.errors import UserError
 
-
 PHASES = ["pretrain", "extend", "decay-eng", "decay-cont", "decay-all"]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flows.supply import MANY, TOKENS_PER_BYTE, measured, published
 from pipelines.inventory import ImportedStratum, InputFile, Origin
 from schemas.language import by_subset
-from schemas.recipe import Source
+from schemas.text import Source
 
 
 def test_files_are_measured_without_their_held_out_text() -> None:

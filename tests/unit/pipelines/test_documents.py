@@ -16,10 +16,11 @@ from pipelines.manifests import make_manifest
 from pipelines.read import read_documents
 from pipelines.record import FileRead, Record
 from schemas.errors import UserError
-from schemas.recipe import Fields, Recipe, Source
+from schemas.recipe import Recipe
 from schemas.shard import open_shard
 from schemas.store import join
 from schemas.stratum import stratum_folder
+from schemas.text import Fields, Source
 from tests import corpora
 from tests.building import Built, build_store
 

@@ -6,7 +6,7 @@ import pytest
 
 from pipelines.filters import screen
 from pipelines.record import Record
-from schemas.recipe import Filters
+from schemas.text import Filters
 
 CLEAN = {
     "eng_Latn": "The harbour was quiet in the morning, and the boats lay still until high tide.",

@@ -24,7 +24,7 @@ from pipelines.sample.passages import FOLDER, parse, passages_of, written_langua
 from pipelines.sample.plan import LEAST_DOCUMENTS, chosen_languages, fill_above, plan_fineweb2
 from schemas.errors import UserError
 from schemas.language import by_subset, entry_phase, members, table
-from schemas.recipe import Filters
+from schemas.text import Filters
 
 LANGUAGES, MEGABYTES = 30, 1.5
 """A few more languages than have passages, so that invented ones are among them."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from schemas.recipe import Release, Source
+from schemas.recipe import Release
+from schemas.text import Source
 
 
 def test_a_size_is_told_the_way_the_source_is_divided() -> None:
