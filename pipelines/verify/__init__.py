@@ -23,7 +23,6 @@ from pipelines.verify.mixtures import (
 from pipelines.verify.runs import check_run
 from pipelines.verify.strata import check_strata
 from schemas import seal as seals
-from schemas.manifest import Manifest
 from schemas.progress import Progress, silent
 from schemas.store import Store, join
 
@@ -34,7 +33,7 @@ def verify_manifest(store: Store, url: str, progress: Progress = silent) -> Repo
     manifest = load_manifest(findings, url)
     if manifest is not None:
         strata = check_strata(findings, [store.resolve(s.folder) for s in manifest.strata])
-        check_manifest(findings, url, manifest, strata)
+        check_manifest(findings, url, manifest, strata, {})
         check_tokenizer(findings, seals.seal_folder(store.url, manifest.tokenizer))
     return findings.report()
 
@@ -50,19 +49,21 @@ def verify_store(store: Store, progress: Progress = silent) -> Report:
         return [url.rsplit("/", 1)[0] for url in files[top] if url.rsplit("/", 1)[1] == name]
 
     strata = check_strata(findings, folders_with("strata", "stratum.json"))
+    excluded = {
+        url: check_exclusions(findings, url)
+        for url in files["exclusions"]
+        if not url.rsplit("/", 1)[1].startswith("groups-")
+    }
     depth = store.url.count("/") + 4  # manifests/<recipe>/<phase>/<name>.json
     for url in files["manifests"]:
         if url.endswith("/manifest.json"):
-            manifest: Manifest | None = load_manifest(findings, url)
+            manifest = load_manifest(findings, url)
             if manifest is not None:
-                check_manifest(findings, url, manifest, strata)
+                check_manifest(findings, url, manifest, strata, excluded)
         elif url.endswith(".json") and url.count("/") == depth:
             check_name(findings, url)
     for url in files["heldout"]:
         check_heldout(findings, url, strata)
-    for url in files["exclusions"]:
-        if not url.rsplit("/", 1)[1].startswith("groups-"):
-            check_exclusions(findings, url)
     for folder in folders_with("tokenizers", "seal.json"):
         check_tokenizer(findings, folder)
     for folder in folders_with("runs", "run.json"):

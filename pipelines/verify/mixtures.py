@@ -55,13 +55,23 @@ def _again(findings: Findings, folder: str) -> str:
 
 
 def check_manifest(
-    findings: Findings, url: str, manifest: Manifest, strata: Mapping[str, Stratum]
+    findings: Findings,
+    url: str,
+    manifest: Manifest,
+    strata: Mapping[str, Stratum],
+    excluded: dict[str, pa.Table | None],
 ) -> None:
-    """Its shard table and ledger follow from its strata (URL of the folder -> stratum)."""
+    """Its shard table and ledger follow from its strata (URL of the folder -> stratum).
+
+    `excluded` remembers the exclusion lists that were read, by URL.
+    """
     store, folder = findings.store, url.rsplit("/", 1)[0]
     mend = _again(findings, folder)
     lists = [join(store.url, "exclusions", f"{ref.id}.parquet") for ref in manifest.exclusions]
-    tables = [check_exclusions(findings, list_url) for list_url in lists]
+    for list_url in lists:
+        if list_url not in excluded:
+            excluded[list_url] = check_exclusions(findings, list_url)
+    tables = [excluded[list_url] for list_url in lists]
     table_url = join(folder, "shards.arrow")
     data = findings.read(table_url, mend)
     if data is None:

@@ -171,10 +171,10 @@ def _compare(shard: Shard, stratum: Stratum, entry: ShardEntry) -> str:
             f"it holds {lengths.size:,} documents of {int(lengths.sum()):,} tokens, stratum.json "
             f"says {entry.documents:,} of {entry.tokens:,}, or cuts them into other rows"
         )
-    beyond = np.flatnonzero(shard.tokens >= stratum.vocab_size)
-    if beyond.size:
-        document = int(np.searchsorted(shard.offsets, beyond[0], side="right")) - 1
-        token = shard.tokens[beyond[0]]
+    if shard.tokens.max(initial=0) >= stratum.vocab_size:
+        place = int(np.argmax(shard.tokens >= stratum.vocab_size))
+        document = int(np.searchsorted(shard.offsets, place, side="right")) - 1
+        token = shard.tokens[place]
         return f"document {document}, {_name(shard, document)}, has token {token:,} of none"
     keys = shard.table.column("key").to_numpy()
     falling = np.flatnonzero(keys[1:] < keys[:-1])

@@ -98,8 +98,8 @@ def test_an_untouched_store_has_no_problem(store: Store) -> None:
     beside = ("spills", "exclusions/groups", "tokenizers/trained")  # may be deleted
     files = [path for path in root.rglob("*") if path.is_file()]
     files = [p for p in files if not str(p.relative_to(root)).startswith(beside)]
-    assert report.num_files >= len(files)
-    assert report.num_bytes >= sum(path.stat().st_size for path in files)
+    assert report.num_files == len(files)
+    assert report.num_bytes == sum(path.stat().st_size for path in files)
 
 
 @pytest.mark.parametrize("kind", KINDS)
