@@ -75,7 +75,8 @@ def loss(history: History) -> Figure | None:
     for phase in history.begun:
         x, y = axis.place(phase.offset + phase.steps.tokens), phase.steps.loss
         ax.plot(*thinned(x, y), color=colour[phase.name], linewidth=0.8, alpha=0.35)
-        ax.plot(*thinned(x, smooth(y, y.size // 40)), color=colour[phase.name])
+        width = max(y.size // 40, min(9, y.size // 6))
+        ax.plot(*thinned(x, smooth(y, width)), color=colour[phase.name])
     ax.set_ylabel("nats a target")
     ax.set_xlabel("tokens")
     axis.dress(ax)
@@ -104,7 +105,8 @@ def training(history: History) -> Figure | None:
         top = 0.0
         for phase in history.begun:
             x, y = axis.place(phase.offset + phase.steps.tokens), values(phase)
-            shown = y if title in AS_SET else smooth(y, y.size // 60)
+            width = max(y.size // 60, min(5, y.size // 10))
+            shown = y if title in AS_SET else smooth(y, width)
             ax.plot(*thinned(x, shown), color=colour[phase.name], linewidth=1.5)
             known = shown[np.isfinite(shown)]
             # The steps of a start may be far off; they need not flatten all others.
@@ -126,7 +128,7 @@ def _line(
     value: Callable[[Score], float | None],
 ) -> tuple[F64, F64]:
     """The scores of a phase, from that of the model that it began with on."""
-    start = history.scores.get(history.before(phase.name) or "")
+    start = history.scores.get(history.run.before(phase.name) or "")
     scored = [(score.clock, score) for score in phase.scores]
     points = [(0, start), *scored] if start and scored else scored
     found = [(phase.offset + clock, value(score)) for clock, score in points]

@@ -27,6 +27,7 @@ def templates(autoescape: bool) -> Environment:
         "change": change,
         "duration": duration,
         "epochs": epochs,
+        "flops": flops,
         "plain": plain,
     }
     return found
@@ -63,6 +64,11 @@ def epochs(value: float) -> str:
     return (
         f"{float(f'{value:.3g}'):.6f}".rstrip("0").rstrip(".") if value < 1000 else f"{value:.0f}"
     )
+
+
+def flops(value: float) -> str:
+    """Of operations a second: `356 GFLOP/s`, `989 TFLOP/s`."""
+    return f"{amount(value)}FLOP/s".replace("B", "G")
 
 
 def plain(value: float) -> str:
