@@ -96,8 +96,8 @@ class Journal:
                     raise TrainingFailure(
                         f"window {window} of phase {phase} was begun with plan "
                         f"{line['plan_digest']} and is now planned as {plan_digest}: its shards "
-                        "or this program changed in between; bring the old ones back, or start "
-                        "the run afresh under another name"
+                        "(`mmbert verify` names a damaged one) or this program changed in between; "
+                        "bring the old ones back, or start the run afresh under another name"
                     )
                 return
         self.lines.append(
