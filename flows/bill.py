@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from flows import cost
-from flows.console import amount
+from flows.console import amount, num_bytes
 from flows.inputs import Missing
 from flows.plan import Plan
 from flows.supply import MANY
@@ -74,12 +74,6 @@ def listing(plan: Plan) -> Iterator[str]:
                 yield f"    {' '.join(told[start : start + step])}"
             if len(absent) > len(told):
                 yield f"    and {len(absent) - len(told):,} more, which --json names"
-
-
-def num_bytes(count: float) -> str:
-    """`640 B`, `12 kB`, `1.9 GB`."""
-    text = amount(count)
-    return f"{text.replace('B', 'G')}B" if text[-1].isalpha() else f"{text} B"
 
 
 def _languages(codes: set[str]) -> str:

@@ -144,7 +144,7 @@ def sample(
     seed: Annotated[int, typer.Option(help="Another seed, another text.")] = 0,
 ) -> None:
     """Write a sample corpus in the formats of FineWeb2, DCLM and Dolmino."""
-    from flows.console import amount, console
+    from flows.console import console, num_bytes
     from pipelines.sample import write_sample
 
     with console.stage("sample") as stage:
@@ -153,7 +153,7 @@ def sample(
         )
         stage.result = (
             f"{report.documents:,} documents in {report.languages} languages, "
-            f"{amount(report.bytes)}B of text in {directory}"
+            f"{num_bytes(report.bytes)} of text in {directory}"
         )
 
 

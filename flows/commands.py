@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -16,8 +16,9 @@ from flows.inputs import require_inputs
 from flows.job import Job
 from flows.outcome import Outcome
 from flows.plan import make_plan
-from flows.scores import score_table
+from flows.scores import language_name, risen, score_table
 from flows.server import prefect_server
+from schemas import run as runs
 from schemas import seal as seals
 from schemas.store import Store, local_path
 
@@ -46,11 +47,21 @@ def run_job(
     if table is not None:
         console.say()
         console.show(drawn(table))
+        _say_risen(risen(outcome.log, runs.load(outcome.run_url)))
     console.say()
     console.say(f"run    {outcome.run_url}")
     models = local_path(outcome.run_url.replace("/run.json", "/models"))
     if outcome.log and models is not None:
+        console.say(f"report {models.with_name('report') / 'index.html'}")
         console.say(f"model  {models / recipe.released}")
+
+
+def _say_risen(models: Mapping[str, Sequence[str]], most: int = 6) -> None:
+    """Which languages a phase made worse; all of them stand in the report."""
+    for model, codes in models.items():
+        names = ", ".join(language_name(code) for code in codes[:most])
+        more = f" and {len(codes) - most:,} more" if len(codes) > most else ""
+        console.say(f"  rose in {model}: {names}{more}")
 
 
 @contextmanager

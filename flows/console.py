@@ -159,4 +159,10 @@ def amount(tokens: float) -> str:
     return f"{tokens:.0f}"
 
 
+def num_bytes(count: float) -> str:
+    """`640 B`, `12 kB`, `1.9 GB`."""
+    text = amount(count)
+    return f"{text.replace('B', 'G')}B" if text[-1].isalpha() else f"{text} B"
+
+
 console = Console()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from flows import cascade
 from flows.bill import bill
-from flows.console import amount, console, drawn
+from flows.console import console, drawn, num_bytes
 from flows.fill_mask import fill_masks, sample_probes
 from flows.job import Job, Profile
 from flows.plan import Plan, make_plan
@@ -61,7 +61,7 @@ def _write_sample(folder: Path) -> None:
         report = write_sample(
             folder, LANGUAGES, MEGABYTES, progress=lambda text: stage.progress(text, 0, 0)
         )
-        stage.result = f"{report.languages} languages, {amount(report.bytes)}B of made text"
+        stage.result = f"{report.languages} languages, {num_bytes(report.bytes)} of made text"
 
 
 def _show_bill(plan: Plan) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from schemas.language import by_code
+from schemas.run import Run
 
 
 class Figure(BaseModel):
@@ -118,6 +119,28 @@ def score_table(events: Iterable[Event], most_rows: int | None = None) -> ScoreT
         if any(_bits(pool) for pool in pools):
             rows.append((f"small ones of {phase}", tuple(map(_bits, pools))))
     return ScoreTable(tuple(columns), tuple(rows))
+
+
+def risen(events: Iterable[Event], run: Run) -> dict[str, tuple[str, ...]]:
+    """For each model, the languages of which it has more bits per byte than the one it was made of.
+
+    ISO 639-3 codes, the largest rise first; models without any are left out.
+    """
+    scores = {event.phase: event for event in events if isinstance(event, HeldoutScore)}
+    found = {}
+    for model, score in scores.items():
+        earlier = scores.get(run.before(model) or "")
+        rises = {
+            code: now - then
+            for code, figure in (score.languages.items() if earlier else ())
+            if (now := figure.bits_per_byte) is not None
+            and earlier
+            and (then := _bits(earlier.languages.get(code))) is not None
+            and now > then
+        }
+        if rises:
+            found[model] = tuple(sorted(rises, key=lambda code: -rises[code]))
+    return found
 
 
 def _bits(figure: Figure | None) -> float | None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.console import amount, console, duration
+from flows.console import amount, console, duration, num_bytes
 from flows.job import Profile
 from flows.orchestrate import task
 from flows.scores import Event, HeldoutScore, PhaseEvent, Step, read_events, score_table
@@ -42,7 +42,7 @@ def find_text(recipe: Recipe, store: Store) -> tuple[Origin, ...]:
         ready = sum(bool(origin.imported) for origin in origins)
         beside = f"; {ready} of them imported" if ready else ""
         beside += f"; {unread} languages are in no phase" if unread else ""
-        stage.result = f"{len(origins)} origins, {amount(size)}B on disk{beside}"
+        stage.result = f"{len(origins)} origins, {num_bytes(size)} on disk{beside}"
     return origins
 
 

@@ -93,7 +93,7 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Re-read and re-hash a manifest and all that it names, or everything; 1 if it is damaged."""
-    from flows.console import amount, console
+    from flows.console import console, num_bytes
     from pipelines.verify import verify_manifest, verify_store
     from schemas.find_manifest import find_manifest
     from schemas.manifest import store_of
@@ -119,7 +119,7 @@ def verify(
             "version: only their content was compared"
         )
     found = f"{len(report.problems):,} problems" if report.problems else "no problem"
-    console.say(f"  {found} in {report.num_files:,} files, {amount(report.num_bytes)}B, re-read")
+    console.say(f"  {found} in {report.num_files:,} files, {num_bytes(report.num_bytes)}, re-read")
     if as_json:
         told = {
             "problems": list(report.problems),

@@ -12,7 +12,16 @@ from pathlib import Path
 from schemas.digest import content_id
 from schemas.errors import UserError
 from schemas.ledger import Frozen
-from schemas.recipe import RELEASE, ModelSettings, Optimiser, Phase, Release, Start
+from schemas.recipe import (
+    RELEASE,
+    START,
+    UNTRAINED,
+    ModelSettings,
+    Optimiser,
+    Phase,
+    Release,
+    Start,
+)
 from schemas.store import Store, join, read_bytes, write_json
 
 
@@ -89,6 +98,17 @@ class Run(Frozen):
     def models(self) -> tuple[str, ...]:
         """The models that it makes: one of each phase, then the one that is released."""
         return (*(phase.name for phase in self.phases), *([RELEASE] if self.release else []))
+
+    def before(self, model: str) -> str | None:
+        """The model that another one was made from, by training or by merging over it."""
+        first = START if self.start else UNTRAINED
+        if model == first:
+            return None
+        after = {phase.name: phase.settings.after or first for phase in self.phases}
+        if model != RELEASE:
+            return after[model]
+        assert self.release
+        return self.release.base or after[self.release.phases[-1]]
 
     def sealed(self) -> Run:
         content = self.model_dump(mode="json", exclude={"id", "title", "sources", "checksum"})

@@ -232,7 +232,7 @@ def _limitations(
         named = ", ".join(f"{rise.name} ({rise.code})" for rise in rises[:MOST_NAMED])
         more = f" and {len(rises) - MOST_NAMED:,} more" if len(rises) > MOST_NAMED else ""
         limits.append(
-            f"Worse than the model it was made from, {found.before(model)}, in {len(rises):,} "
+            f"Worse than the model it was made from, {found.run.before(model)}, in {len(rises):,} "
             f"of {len(table.languages):,} languages with a figure: {named}{more}."
         )
     return limits

@@ -132,17 +132,6 @@ class History:
         (found,) = (phase for phase in self.phases if phase.name == name)
         return found
 
-    def before(self, name: str) -> str | None:
-        """The model that another one was made from: by training, or by merging over it."""
-        first = START if self.run.start else UNTRAINED
-        if name in (UNTRAINED, START):
-            return None
-        if name == RELEASE:
-            assert self.run.release
-            settings = self.run.release
-            return settings.base or self.phase(settings.phases[-1]).settings.after or first
-        return self.phase(name).settings.after or first
-
     def branch(self, name: str) -> list[str]:
         """The phases that a model has been trained in, in the order of the run."""
         if name == RELEASE:

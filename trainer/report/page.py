@@ -67,7 +67,7 @@ def _rises(history: History, table: ScoreTable) -> list[tuple[str, str, tuple[Ri
     """For each model with rises: its name, the model it was made from, the rises."""
     found = []
     for model in table.models:
-        before = history.before(model)
+        before = history.run.before(model)
         if before and (rises := table.rises_of(model)):
             found.append((model, before, rises))
     return found

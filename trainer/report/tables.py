@@ -1,7 +1,8 @@
 """The tables of a report: phases, held-out scores by language, exposure by language.
 
 In: `History`. Out: plain rows that the page and the card print. Bits per byte: smaller is better; a
-language *rose* in a phase when the phase ends with more bits per byte of it than it began with.
+language *rose* in a phase when the phase ends with more bits per byte of it than it began with, at
+the three decimals that are shown.
 """
 
 from __future__ import annotations
@@ -56,11 +57,11 @@ def score_table(history: History, only: Collection[str] | None = None) -> ScoreT
     """The last score of each model, or only of some, side by side; empty where there is none."""
     scores = {name: s for name, s in history.scores.items() if only is None or name in only}
     models = tuple(scores)
-    before = tuple(_place(models, history.before(model)) for model in models)
+    before = tuple(_place(models, history.run.before(model)) for model in models)
 
     def row(code: str, name: str, targets: int, bits: tuple[float | None, ...]) -> ScoreRow:
         rose = tuple(
-            at is not None and value is not None and (bits[at] or value) < value
+            at is not None and value is not None and round(bits[at] or value, 3) < round(value, 3)
             for at, value in zip(before, bits, strict=True)
         )
         first, last = (bits[0], bits[-1]) if bits else (None, None)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from flows.scores import HeldoutScore, PhaseEvent, Step, read_events, score_table
+from flows.scores import HeldoutScore, PhaseEvent, Step, read_events, risen, score_table
 from schemas.digest import Json
+from schemas.recipe import ModelSettings, Optimiser, Release
+from schemas.run import Run, RunPhase
+from tests.runs import phase_settings
 
 
 def heldout(phase: str, step: int, eng: float | None, fao: float | None) -> dict[str, Json]:
@@ -75,3 +78,29 @@ def test_a_log_is_read_up_to_its_last_whole_line(tmp_path: Path) -> None:
     assert [type(event) for event in events] == [PhaseEvent, Step]
     assert read_events(tmp_path / "nowhere.jsonl") == []
     assert not any(isinstance(event, HeldoutScore) for event in events)
+
+
+def test_a_language_that_is_worse_than_in_the_model_before_has_risen(tmp_path: Path) -> None:
+    log = write_log(
+        tmp_path,
+        heldout("untrained", 0, 8.0, 9.0),
+        heldout("first", 5, 2.0, 3.0),
+        heldout("left", 9, 2.5, 2.9),
+        heldout("right", 9, 1.9, 3.4),
+        heldout("release", 9, 1.5, None),
+    )
+    after = {"first": None, "left": "first", "right": "first"}
+    run = Run(
+        recipe="tests",
+        seed=0,
+        tokenizer="",
+        heldout="",
+        model=ModelSettings(),
+        optimiser=Optimiser(),
+        phases=tuple(
+            RunPhase(name=name, manifest="", settings=phase_settings(after=before))
+            for name, before in after.items()
+        ),
+        release=Release(method="ties", base="first", phases=("left", "right")),
+    )
+    assert risen(read_events(log), run) == {"left": ("eng",), "right": ("fao",)}
