@@ -54,6 +54,7 @@ SEEDS = 1, 2, 3
 POINTS = 0.05, 0.1, 0.2, 0.4, 0.7, 1.0  # of a small model's budget
 LANGUAGES, MEGABYTES = 12, 6.0
 SOURCES = "fineweb2", "dclm", "dolmino"
+CORPUS = ("tokenizer.train.vocab_size=8192",)  # text of sixty languages has 4,500 characters
 FULL_MEGABYTES = 30.0
 FULL = (
     "phases.base.pool_tokens=3000000",
@@ -131,11 +132,11 @@ def measure(text: Text) -> Curves:
 
 
 def _text(folder: Path, full: bool, corpus: Path | None) -> Text:
+    overrides = [*(FULL if full else ()), *(CORPUS if corpus else ())]
     if corpus is None:
         corpus = folder / "sample"
         write_sample(corpus, LANGUAGES, FULL_MEGABYTES if full else MEGABYTES)
-    overrides = [f"sources.{name}.path={corpus / name}" for name in SOURCES]
-    overrides += FULL if full else ()
+    overrides += [f"sources.{name}.path={corpus / name}" for name in SOURCES]
     recipe = Job(recipe=str(Path(__file__).with_suffix(".toml")), overrides=tuple(overrides)).load()
     built = build_store(recipe, folder / "store")
     return Text(recipe, built, make_heldout(recipe, built.store, built.seal, built.strata)[1])
