@@ -16,18 +16,19 @@ from flows import artifacts, stages
 from flows.job import Job
 from flows.orchestrate import flow
 from flows.outcome import Outcome
+from pipelines.manifests import decide_manifests
 from schemas.ledger import total
 
 
 @flow("run", "run {job.recipe}")
 def run(job: Job) -> Outcome:
     """Raw text to a trained model."""
-    return train(job, data(job))
+    return train(job, data(job.whole()))
 
 
 @flow("data", "data {job.recipe}")
 def data(job: Job) -> Outcome:
-    """Raw text to shards, a manifest for each phase and the description of the run."""
+    """Raw text to shards, a manifest for each phase and, of all phases, the run's description."""
     recipe, store = job.load(), job.at()
     origins = stages.find_text(recipe, store)
     seal = stages.tokenizer(recipe, store, origins)
@@ -36,18 +37,23 @@ def data(job: Job) -> Outcome:
     strata = stages.build(recipe, store, seal, origins, job.profile.num_workers)
     ledger = artifacts.show_ledger(total(stratum.ledger for stratum in strata))
 
+    decide_manifests(recipe, store, seal, strata)  # tells what no phase can be given, at once
     manifests = {}
     for phase in recipe.phases:
         manifest, manifests[phase] = stages.manifest(recipe, phase, store, seal, strata)
         artifacts.show_mixture(manifest)
+    outcome = Outcome(manifests=manifests, ledger=ledger)
+    if job.phase:
+        return outcome
     run_url = stages.describe_run(recipe, store, seal, strata, manifests)
-    return Outcome(run_url=run_url, manifests=manifests, ledger=ledger)
+    return outcome.model_copy(update={"run_url": run_url})
 
 
 @flow("train", "train {job.recipe}")
 def train(job: Job, built: Outcome | None = None) -> Outcome:
     """Train a run's phases one after the other, on data that is built first where it is not."""
     built = built or data(job.whole())
+    assert built.run_url is not None
     log = stages.train(built.run_url, job.phase, job.profile, job.fresh)
     artifacts.show_scores(log)
     return built.trained(log)

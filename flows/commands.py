@@ -43,6 +43,11 @@ def run_job(
     if as_json:
         print(json.dumps(outcome.public()))
         return
+    if outcome.run_url is None:
+        console.say()
+        for url in outcome.manifests.values():
+            console.say(f"manifest {url}")
+        return
     table = score_table(outcome.log)
     if table is not None:
         console.say()

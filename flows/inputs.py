@@ -7,15 +7,18 @@ LOOK_UP_S seconds together, so that a machine without a network is told so and n
 
 from __future__ import annotations
 
+import re
+import textwrap
 import threading
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import fsspec
+
 from flows.supply import has_published_sizes
 from schemas.errors import UserError
 from schemas.recipe import Recipe
-from schemas.store import exists
 
 LOOK_UP_S = 10.0
 HUB = "hf://"
@@ -89,8 +92,7 @@ def look_up(places: Iterable[str]) -> dict[str, str]:
     threads = []
     for place in dict.fromkeys(places):
         if "://" not in place:
-            if not exists(place):
-                troubles[place] = "does not exist"
+            _ask(place, troubles)
             continue
         troubles[place] = f"gave no answer within {LOOK_UP_S:.0f} s"
         # A daemon: a look-up that never ends must not keep the process.
@@ -105,12 +107,28 @@ def look_up(places: Iterable[str]) -> dict[str, str]:
 
 def _ask(place: str, troubles: dict[str, str]) -> None:
     try:
-        troubles[place] = "" if exists(place) else "does not exist"
-    except ImportError as error:
-        troubles[place] = f"cannot be reached ({error})"
+        find(place)
+        troubles[place] = ""
+    except FileNotFoundError:
+        troubles[place] = "does not exist"
     except Exception as error:  # whatever a file system's client raises where it finds no answer
-        reason = " ".join(str(error).split())[:120]
-        troubles[place] = f"cannot be reached ({reason or type(error).__name__})"
+        troubles[place] = f"cannot be reached ({_reason(error)})"
+
+
+def find(place: str) -> None:
+    """FileNotFoundError where nothing is, and what its file system raises that cannot say.
+
+    fsspec's `exists` tells neither from the other: it is False for an unreachable hub, too.
+    """
+    fs, path = fsspec.core.url_to_fs(place)
+    fs.info(path)
+
+
+def _reason(error: Exception) -> str:
+    """Short, and without addresses, so that places that fail alike are told alike."""
+    told = (error.strerror if isinstance(error, PermissionError) else None) or str(error)
+    told = re.sub(r"https?://\S*[^\s:.,]", "it", told)
+    return textwrap.shorten(told, 120, placeholder=" ...") or type(error).__name__
 
 
 def _has_account() -> bool:

@@ -10,7 +10,7 @@ from schemas.ledger import Frozen, Ledger
 
 
 class Outcome(Frozen):
-    run_url: str
+    run_url: str | None = None  # of all phases; a part of them makes no run
     manifests: dict[str, str]  # phase -> URL
     ledger: Ledger  # of all strata
     log: tuple[Event, ...] = ()  # of training

@@ -7,7 +7,7 @@ published sizes, so that a plan needs neither data nor a network.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import fsspec
@@ -22,7 +22,7 @@ from pipelines.build import BuildPlan, OriginPlan, plan_build
 from pipelines.describe import describe_heldout, describe_run, heldout_url
 from pipelines.imported import imported, require_imported
 from pipelines.inventory import Origin, inventory, wanted_of
-from pipelines.manifests import decide_manifest
+from pipelines.manifests import decide_manifests
 from pipelines.tokenizer import find
 from schemas import manifest as manifests
 from schemas import run as runs
@@ -31,6 +31,7 @@ from schemas.digest import Json
 from schemas.errors import UserError
 from schemas.manifest import Manifest
 from schemas.recipe import Recipe
+from schemas.run import Run
 from schemas.seal import Seal
 from schemas.store import Store, exists, join, local_path
 
@@ -48,11 +49,8 @@ class Plan:
     phases: tuple[PhasePlan, ...]
     mixed: frozenset[str] = frozenset()  # phases whose manifest exists
     done: frozenset[str] = frozenset()  # phases that are trained, and `release` where it is made
-    run_url: str | None = None  # None as long as the plan is an estimate
-
-    @property
-    def exact(self) -> bool:
-        return self.run_url is not None
+    exact: bool = False  # no estimate: all strata that its phases read exist
+    run_url: str | None = None  # of the recipe's run; None as long as that cannot be told
 
     @property
     def trained(self) -> bool:
@@ -141,12 +139,14 @@ def make_plan(job: Job) -> Plan:
             tuple(estimated(recipe, name, supplies) for name in recipe.phases),
         )
 
-    made = _manifests(recipe, store, seal, build)
-    urls = {name: manifests.url_of(store, manifest) for name, manifest in made.items()}
-    heldout = describe_heldout(recipe, store, seal, build.reused)
-    run = describe_run(recipe, store, seal, heldout_url(store, heldout), urls)
-    run_url = runs.url_of(store, run)
-    run_json = local_path(run_url)
+    made = decide_manifests(recipe, store, seal, build.reused)
+    run = (
+        _describe(whole, store, seal, build, made)
+        if job.phase is None
+        else _find_run(whole, store, seal, origins)
+    )
+    run_url = runs.url_of(store, run) if run else None
+    run_json = local_path(run_url) if run_url else None
     return Plan(
         recipe,
         job.profile,
@@ -157,24 +157,35 @@ def make_plan(job: Job) -> Plan:
         retokenised=0,
         changed={},
         phases=tuple(_exact(manifest) for manifest in made.values()),
-        mixed=frozenset(name for name, url in urls.items() if exists(url)),
+        mixed=frozenset(n for n, m in made.items() if exists(manifests.url_of(store, m))),
         done=frozenset(trained_phases(run_json) if run_json else ()),
+        exact=True,
         run_url=run_url,
     )
 
 
-def _manifests(recipe: Recipe, store: Store, seal: Seal, build: BuildPlan) -> dict[str, Manifest]:
-    """Of every phase; UserError that says of all of them what cannot be met."""
-    made: dict[str, Manifest] = {}
-    wrong: list[str] = []
-    for name in recipe.phases:
-        try:
-            made[name] = decide_manifest(recipe, name, store, seal, build.reused)[0]
-        except UserError as error:
-            wrong.append(str(error))
-    if wrong:
-        raise UserError("; and ".join(wrong))
-    return made
+def _describe(
+    whole: Recipe, store: Store, seal: Seal, build: BuildPlan, made: Mapping[str, Manifest]
+) -> Run:
+    """The run that `mmbert data` would write of all phases."""
+    urls = {name: manifests.url_of(store, manifest) for name, manifest in made.items()}
+    heldout = describe_heldout(whole, store, seal, build.reused)
+    return describe_run(whole, store, seal, heldout_url(store, heldout), urls)
+
+
+def _find_run(whole: Recipe, store: Store, seal: Seal, origins: Sequence[Origin]) -> Run | None:
+    """The run in which a phase that is planned alone is trained: that of all phases.
+
+    None while strata of other phases are still to be built, or what they ask for cannot be met.
+    """
+    try:
+        build = plan_build(whole, store, seal, origins)
+        if build.to_build:
+            return None
+        made = decide_manifests(whole, store, seal, build.reused)
+        return _describe(whole, store, seal, build, made)
+    except UserError:  # of a phase that was not asked about
+        return None
 
 
 def _exact(manifest: Manifest) -> PhasePlan:

@@ -3,7 +3,8 @@
     STORE/strata/<source>/<lang_Script>/<tier>/<id>/
 
 They stand beside the files that pipelines/inventory.py finds. Which of them a recipe reads is known
-once its tokenizer is: those made with it, one for each language and tier.
+once its tokenizer is: those made with it, one for each language and tier. What a phase reads
+and was made with another tokenizer alone is refused: left out, its language would be lost.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from schemas.store import Store, join
 from schemas.stratum import HELDOUT, Stratum
 
 LAYOUT = "mds"  # what `made_from` says of imported strata
+MOST_TOLD = 6
 
 
 def imported(recipe: Recipe, store: Store) -> tuple[Origin, ...]:
@@ -55,22 +57,42 @@ def require_imported(
 ) -> None:
     """UserError when phases name an imported source and nothing of it is in `origins`.
 
-    With `sealed`, nothing that was made with that tokenizer.
+    With `sealed`, also for a stratum in `origins` that was made with other tokenizers alone.
     """
     origins = tuple(origins)
+    if sealed:
+        _require_one_tokenizer(recipe, store, origins, sealed)
     for source in _imported_sources(recipe):
         if not any(_names(phase, source) for phase in recipe.phases.values()):
             continue
-        mine = [s for o in origins if o.source.split("/")[0] == source for s in o.imported]
-        if any(sealed is None or s.tokenizer == sealed.digest for s in mine):
+        if any(o.imported for o in origins if o.source.split("/")[0] == source):
             continue
-        others = sorted({s.tokenizer[:16] for s in mine})
-        made_with = f" and was made with tokenizer {sealed.digest[:16]}" if sealed else ""
-        beside = f" (there are some of {', '.join(others)})" if others else ""
         raise UserError(
-            f"sources.{source}: {store.url} has no imported stratum of it that a phase reads"
-            f"{made_with}{beside}; run `mmbert import-mds URL --source {source} "
-            f"--language fao_Latn --recipe {recipe.name}` for each of its languages"
+            f"sources.{source}: {store.url} has no imported stratum of it that a phase reads; "
+            f"run `mmbert import-mds URL --source {source} --language fao_Latn --recipe "
+            f"{recipe.name}` for each of its languages"
+        )
+
+
+def _require_one_tokenizer(
+    recipe: Recipe, store: Store, origins: Iterable[Origin], sealed: Seal
+) -> None:
+    stale: dict[str, str] = {}  # stratum -> the tokenizer that it was made with
+    for origin in origins:
+        made = {s.tier for s in origin.imported if s.tokenizer == sealed.digest}
+        for stratum in origin.imported:
+            if stratum.tier not in made:
+                name = f"{origin.source}/{origin.language}/{stratum.tier}"
+                stale[name] = stratum.tokenizer[:16]
+    if stale:
+        few = ", ".join(list(stale)[:MOST_TOLD])
+        more = f" and {len(stale) - MOST_TOLD:,} more" if len(stale) > MOST_TOLD else ""
+        source = next(iter(stale)).split("/")[0]
+        raise UserError(
+            f"sources.{source}: another tokenizer ({', '.join(sorted(set(stale.values())))}) than "
+            f"{sealed.digest[:16]} made {few}{more} in {join(store.url, 'strata')}; run `mmbert "
+            f"import-mds` for each again with --recipe {recipe.name}, or delete what is not "
+            "meant"
         )
 
 
@@ -85,7 +107,8 @@ def _names(phase: Phase, source: str) -> bool:
 def choose(origin: Origin, sealed: Seal) -> tuple[Stratum, ...]:
     """The strata of an imported origin that were made with a tokenizer, training text first.
 
-    Raises UserError when a tier has two: nothing says which one is meant.
+    Raises UserError when a tier has two: nothing says which one is meant. A tier that has none
+    is refused before (`require_imported`).
     """
     mine = [stratum for stratum in origin.imported if stratum.tokenizer == sealed.digest]
     tiers = sorted({stratum.tier for stratum in mine}, key=lambda tier: (tier == HELDOUT, tier))

@@ -124,6 +124,22 @@ def decide_manifest(
     return manifest, _shard_table(parts, store), excluded
 
 
+def decide_manifests(
+    recipe: Recipe, store: Store, sealed: Seal, strata: Sequence[Stratum]
+) -> dict[str, Manifest]:
+    """The manifest of every phase; UserError that says of all of them what cannot be met."""
+    made: dict[str, Manifest] = {}
+    wrong: list[str] = []
+    for name in recipe.phases:
+        try:
+            made[name] = decide_manifest(recipe, name, store, sealed, strata)[0]
+        except UserError as error:
+            wrong.append(str(error))
+    if wrong:
+        raise UserError("; and ".join(wrong))
+    return made
+
+
 def _read(phase_name: str, phase: Phase, strata: Sequence[Stratum]) -> list[tuple[Stratum, str]]:
     """The strata that a phase reads, each with the share it draws on, in a fixed order."""
     present = {s.name.code for s in strata if in_group(phase, s.name.source)}

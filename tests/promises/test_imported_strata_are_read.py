@@ -51,12 +51,15 @@ def command(
         f"phases.{PHASE}.pool_tokens": 60_000,
         f"phases.{PHASE}.budget_tokens": 90_000,
     }
+    for other in ("extend", "decay-eng", "decay-cont", "decay-all"):
+        settings[f"phases.{other}.pool_tokens"] = 50_000
+        settings[f"phases.{other}.budget_tokens"] = 40_000
     sets = [f"--set={key}={value}" for key, value in settings.items()]
 
     def run(*arguments: str, code: int = 0) -> str:
         capfd.readouterr()
         where = ["--on", str(tmp_path / "one.toml"), "--store", str(tmp_path / "store")]
-        found = cli.main([*arguments, *where, *sets])
+        found = cli.main([arguments[0], *where, *sets, *arguments[1:]])
         told = capfd.readouterr()
         assert found == code, told.err
         return told.out if code == 0 else told.err
@@ -112,6 +115,8 @@ def test_an_imported_source_is_planned_and_mixed_like_any_other(
     mine = [row for row in table if manifest.strata[row["stratum"]] == stratum]
     documents = sum(len(open_shard(store.resolve(row["url"])).lengths) for row in mine)
     assert documents == sum(row["documents"] for row in mine) == 120
+    assert made["run"] is None
+    command("data", recipe, "--no-server")
     (heldout,) = (tmp_path / "store" / "heldout").glob("*.json")
     assert "published" in {s["source"] for s in json.loads(heldout.read_text())["strata"]}
 
@@ -120,6 +125,28 @@ def test_an_imported_source_is_planned_and_mixed_like_any_other(
     told = command("plan", recipe, "--phase", PHASE, code=2)
     assert "published/fao_Latn/all was imported twice" in told
     assert told.rstrip().endswith("delete the folder that is not meant")
+
+
+def test_a_language_of_another_tokenizer_is_refused_by_name(
+    command: Command, tmp_path: Path
+) -> None:
+    recipe = str(tmp_path / "mine.toml")
+    given = ("--source", "published", "--recipe", recipe, "--language")
+    command("import-mds", shards(tmp_path / "fao", 120, seed=0), *given, "fao_Latn")
+    command("import-mds", shards(tmp_path / "isl", 60, seed=1), *given, "isl_Latn")
+    command("data", recipe, "--no-server", "--phase", PHASE)
+
+    other = "--set=tokenizer.train.vocab_size=1100"
+    command("import-mds", shards(tmp_path / "fao", 120, seed=0), *given, "fao_Latn", other)
+    for asked in ("data", "plan"):
+        server = ["--no-server"] * (asked == "data")
+        told = command(asked, recipe, *server, "--phase", PHASE, other, code=2)
+        assert " made published/isl_Latn/all in " in told
+        assert "fao" not in told.splitlines()[-1]
+        assert "run `mmbert import-mds` for each again" in told
+
+    command("import-mds", shards(tmp_path / "isl", 60, seed=1), *given, "isl_Latn", other)
+    command("data", recipe, "--no-server", "--phase", PHASE, other)
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 
 from flows.bill import bill
 from flows.cascade import data
 from flows.job import Job
+from flows.outcome import Outcome
 from flows.plan import make_plan
 from pipelines.sample import write_sample
 from schemas import manifest as manifests
@@ -77,3 +80,52 @@ def test_pools_that_cannot_be_met_are_told_together(job: Job) -> None:
         make_plan(job.model_copy(update={"overrides": (*job.overrides, *too_much)}))
     assert "phases.extend.pool_tokens asks for" in str(told.value)
     assert "phases.decay-all.pool_tokens asks for" in str(told.value)
+
+
+def files_of(job: Job, *folders: str) -> set[Path]:
+    return {path for folder in folders for path in Path(job.store, folder).rglob("*")}
+
+
+def test_a_build_that_cannot_meet_every_pool_publishes_no_manifest(job: Job) -> None:
+    data(job)
+    before = files_of(job, "manifests", "runs")
+    changed = ("phases.pretrain.tau=0.4", "phases.extend.pool_tokens=9e9")
+    too_much = (*changed, "phases.decay-all.pool_tokens=9e9")
+    with pytest.raises(UserError) as told:
+        data(job.model_copy(update={"overrides": (*job.overrides, *too_much)}))
+    assert "phases.extend.pool_tokens asks for" in str(told.value)
+    assert "phases.decay-all.pool_tokens asks for" in str(told.value)
+    assert files_of(job, "manifests", "runs") == before
+
+
+def test_a_phase_alone_makes_no_run(job: Job) -> None:
+    whole = data(job)
+    before = files_of(job, "runs", "heldout")
+    part = data(job.model_copy(update={"phase": "extend"}))
+    assert part.manifests == {"extend": whole.manifests["extend"]}
+    assert part.public()["run"] is None
+    assert files_of(job, "runs", "heldout") == before
+
+
+def test_a_phase_alone_is_planned_as_trained_in_the_whole_run(job: Job, tmp_path: Path) -> None:
+    shutil.copytree(job.store, tmp_path / "store")
+    mine = job.model_copy(update={"store": str(tmp_path / "store")})
+    trained(data(mine), "pretrain")
+    assert make_plan(mine).done == {"pretrain"}
+    alone = make_plan(mine.model_copy(update={"phase": "pretrain"}))
+    assert alone.exact
+    assert alone.trained
+    assert not make_plan(mine.model_copy(update={"phase": "extend"})).trained
+    too_much = (*mine.overrides, "phases.extend.pool_tokens=9e9")
+    update = {"phase": "pretrain", "overrides": too_much}
+    assert not make_plan(mine.model_copy(update=update)).trained  # there can be no such run
+
+
+def trained(outcome: Outcome, phase: str) -> None:
+    """As the trainer leaves a phase that is done."""
+    assert outcome.run_url is not None
+    run = Path(outcome.run_url).parent
+    (run / "models" / phase).mkdir(parents=True)
+    (run / "models" / phase / "config.json").write_text("{}")
+    line = {"kind": "phase", "event": "end", "phase": phase, "step": 3}
+    (run / "log.jsonl").write_text(json.dumps(line) + "\n")

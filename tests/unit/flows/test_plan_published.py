@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import fsspec
 import pytest
+from fsspec import AbstractFileSystem
 
 from flows import inputs
 from flows.bill import bill, listing
 from flows.cli import main
-from flows.inputs import look_up, missing_inputs
+from flows.inputs import find, look_up, missing_inputs
 from flows.job import Job
 from flows.plan import Plan, make_plan
-from schemas import store as stores
 from schemas.errors import UserError
 from schemas.recipe import Recipe
 
@@ -27,12 +29,12 @@ BY_SUM = {"code", "mul"}  # no natural languages; `mul` stands for several
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """No hub answers, and nobody is logged in, wherever the test runs."""
 
-    def refused(place: str) -> bool:
+    def refused(place: str) -> None:
         if "://" in place:
             raise OSError("no route to host")
-        return stores.exists(place)
+        find(place)
 
-    monkeypatch.setattr(inputs, "exists", refused)
+    monkeypatch.setattr(inputs, "find", refused)
     monkeypatch.setattr(inputs, "_has_account", lambda: False)
 
 
@@ -140,7 +142,7 @@ def base(*overrides: str) -> Recipe:
 
 
 def test_a_gated_source_is_there_for_those_who_may_read_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inputs, "exists", lambda place: True)
+    monkeypatch.setattr(inputs, "find", lambda place: None)
     (gated,) = missing_inputs(base())
     assert gated.key == "sources.starcoder.path"
     assert gated.reason == "is gated"
@@ -159,12 +161,12 @@ def silence() -> Iterator[threading.Event]:
 def test_a_place_that_never_answers_does_not_hold_up_the_rest(
     monkeypatch: pytest.MonkeyPatch, silence: threading.Event, tmp_path: Path
 ) -> None:
-    def asked(place: str) -> bool:
+    def asked(place: str) -> None:
         if place.startswith("hf://"):
             silence.wait()
-        return stores.exists(place)
+        find(place)
 
-    monkeypatch.setattr(inputs, "exists", asked)
+    monkeypatch.setattr(inputs, "find", asked)
     monkeypatch.setattr(inputs, "LOOK_UP_S", 0.05)
     nowhere = str(tmp_path / "nowhere")
     troubles = look_up(["hf://datasets/a", "hf://datasets/b", nowhere, str(tmp_path)])
@@ -175,6 +177,26 @@ def test_a_place_that_never_answers_does_not_hold_up_the_rest(
     }
 
 
-def test_a_place_that_is_not_on_the_hub_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inputs, "exists", lambda place: False)
-    assert look_up(["hf://datasets/a"]) == {"hf://datasets/a": "does not exist"}
+class Hub(AbstractFileSystem):
+    """Fails as the hub's file system does."""
+
+    def info(self, path: str, **_: object) -> dict[str, object]:
+        if path.endswith("nothing"):
+            raise FileNotFoundError(path)
+        if path.endswith("offline"):
+            raise ConnectionError(f"Cannot reach https://example.org/{path}: offline mode is on.")
+        if path.endswith("forbidden"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return {"name": path, "size": 0, "type": "directory"}
+
+
+def test_only_what_its_server_denies_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inputs, "find", find)
+    fsspec.register_implementation("hub", Hub, clobber=True)
+    places = [f"hub://{name}" for name in ("there", "nothing", "offline", "forbidden")]
+    assert look_up([*places, "unheard-of://a"]) == {
+        "hub://nothing": "does not exist",
+        "hub://offline": "cannot be reached (Cannot reach it: offline mode is on.)",
+        "hub://forbidden": "cannot be reached (Permission denied)",
+        "unheard-of://a": "cannot be reached (Protocol not known: unheard-of)",
+    }
