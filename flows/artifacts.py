@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from flows.orchestrate import publish_table
-from flows.scores import Event, language_name, score_table
+from flows.scores import Event, score_table
+from schemas.language import language_name
 from schemas.ledger import Ledger
 from schemas.manifest import Manifest
 

@@ -9,10 +9,10 @@ from collections import Counter
 from collections.abc import Iterator
 
 from flows import cost
-from flows.console import amount, num_bytes
 from flows.inputs import Missing
 from flows.plan import Plan
 from flows.supply import MANY
+from schemas.figures import amount, num_bytes
 from schemas.language import NOT_NATURAL
 from schemas.recipe import RELEASE
 

@@ -144,8 +144,9 @@ def sample(
     seed: Annotated[int, typer.Option(help="Another seed, another text.")] = 0,
 ) -> None:
     """Write a sample corpus in the formats of FineWeb2, DCLM and Dolmino."""
-    from flows.console import console, num_bytes
+    from flows.console import console
     from pipelines.sample import write_sample
+    from schemas.figures import num_bytes
 
     with console.stage("sample") as stage:
         report = write_sample(

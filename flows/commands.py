@@ -16,10 +16,11 @@ from flows.inputs import require_inputs
 from flows.job import Job
 from flows.outcome import Outcome
 from flows.plan import make_plan
-from flows.scores import language_name, risen, score_table
+from flows.scores import risen, score_table
 from flows.server import prefect_server
 from schemas import run as runs
 from schemas import seal as seals
+from schemas.language import language_name
 from schemas.store import Store, local_path
 
 FLOWS: dict[str, Callable[[Job], Outcome]] = {

@@ -18,6 +18,7 @@ from rich.table import Table
 
 from flows.orchestrate import note
 from flows.scores import ScoreTable
+from schemas.figures import bits, duration
 
 PLAIN_INTERVAL_S = 10.0
 
@@ -88,7 +89,7 @@ class Stage:
         """The held-out table as it is now."""
         name, values = table.rows[0]
         figures = ", ".join(
-            f"{column} {value:.3f}"
+            f"{column} {bits(value)}"
             for column, value in zip(table.columns, values, strict=True)
             if value is not None
         )
@@ -133,36 +134,8 @@ def drawn(table: ScoreTable) -> Table:
         style = "bold" if number == len(table.columns) else ""
         grid.add_column(column.replace("-", "-\n"), justify="right", style=style)
     for number, (name, values) in enumerate(table.rows):
-        cells = ("" if value is None else f"{value:.3f}" for value in values)
-        grid.add_row(f"  {name}", *cells, style="bold" if number == 0 else "")
+        grid.add_row(f"  {name}", *map(bits, values), style="bold" if number == 0 else "")
     return grid
-
-
-def duration(seconds: float) -> str:
-    """`0.4 s`, `12 s`, `3 min 20 s`, `2 h 5 min`."""
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
-    return f"{minutes // 60} h {minutes % 60} min"
-
-
-def amount(tokens: float) -> str:
-    """`640`, `12 k`, `1.9 M`, `2.3 T`."""
-    for unit, size in (("T", 1e12), ("B", 1e9), ("M", 1e6), ("k", 1e3)):
-        if tokens >= size:
-            value = tokens / size
-            return f"{value:.1f} {unit}" if value < 9.95 else f"{value:.0f} {unit}"
-    return f"{tokens:.0f}"
-
-
-def num_bytes(count: float) -> str:
-    """`640 B`, `12 kB`, `1.9 GB`."""
-    text = amount(count)
-    return f"{text.replace('B', 'G')}B" if text[-1].isalpha() else f"{text} B"
 
 
 console = Console()

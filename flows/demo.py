@@ -11,7 +11,7 @@ from pathlib import Path
 
 from flows import cascade
 from flows.bill import bill
-from flows.console import console, drawn, num_bytes
+from flows.console import console, drawn
 from flows.fill_mask import fill_masks, sample_probes
 from flows.job import Job, Profile
 from flows.plan import Plan, make_plan
@@ -19,6 +19,7 @@ from flows.scores import read_events, score_table
 from flows.server import prefect_server
 from pipelines.sample import write_sample
 from schemas.errors import UserError
+from schemas.figures import num_bytes
 from schemas.store import local_path
 
 LANGUAGES = 24

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.scores import language_name
+from schemas.language import language_name
 
 PROBES = Path(__file__).parent.parent / "pipelines" / "sample" / "probes.toml"
 

@@ -1,7 +1,7 @@
 """Commands over models that exist.
 
     mmbert merge MODEL MODEL ... --out DIR      mmbert export SOURCE DIR
-    mmbert init-small BASE DIR
+    mmbert init-small BASE DIR                  mmbert card RUN_FOLDER
 
 `register(app)` adds them to the command line; heavy imports wait until one of them runs.
 """
@@ -27,6 +27,7 @@ def register(app: typer.Typer) -> None:
         "merge": merge,
         "init-small": init_small,
         "export": export,
+        "card": card,
     }
     for name, command in commands.items():
         app.command(name)(command)
@@ -115,6 +116,21 @@ def export(
         kind = torch.float32 if dtype == "fp32" else torch.bfloat16
         rewrite(source, output, theta, theta_local, tokenizer, kind)
         stage.result = str(output)
+
+
+def card(
+    run: Annotated[Path, typer.Argument(help="The folder of a run, STORE/runs/<name>.")],
+    store: Annotated[
+        str | None, typer.Option("--store", help="The store, if the run does not lie in it.")
+    ] = None,
+) -> None:
+    """Draw a run's report again, and write the cards of its models."""
+    from flows.console import console
+    from schemas.store import Store
+    from trainer.report.draw import redraw
+
+    with console.stage("card") as stage:
+        stage.result = str(redraw(run, Store.at(store) if store else None))
 
 
 def _rescale(text: str) -> float | Literal["none", "sqrt", "linear"]:

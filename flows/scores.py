@@ -13,7 +13,8 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from schemas.language import by_code
+from schemas.figures import bits, rose
+from schemas.language import language_name
 from schemas.run import Run
 
 
@@ -57,12 +58,21 @@ class PhaseEvent(BaseModel):
     event: str
 
 
-Event = HeldoutScore | Step | PhaseEvent
+class TrainingWarning(BaseModel):
+    """One line of kind "warning": what went wrong beside the training, which goes on."""
 
-_KINDS: dict[str, type[HeldoutScore] | type[Step] | type[PhaseEvent]] = {
+    phase: str
+    step: int
+    text: str
+
+
+Event = HeldoutScore | Step | PhaseEvent | TrainingWarning
+
+_KINDS: dict[str, type[Event]] = {
     "heldout": HeldoutScore,
     "step": Step,
     "phase": PhaseEvent,
+    "warning": TrainingWarning,
 }
 
 
@@ -91,8 +101,8 @@ class ScoreTable:
         """One dict a row, as table artifacts want them."""
         records: list[dict[str, str | int | float]] = []
         for name, values in self.rows:
-            shown = ("" if value is None else f"{value:.3f}" for value in values)
-            records.append({"language": name, **dict(zip(self.columns, shown, strict=True))})
+            shown = dict(zip(self.columns, map(bits, values), strict=True))
+            records.append({"language": name, **shown})
         return records
 
 
@@ -122,7 +132,7 @@ def score_table(events: Iterable[Event], most_rows: int | None = None) -> ScoreT
 
 
 def risen(events: Iterable[Event], run: Run) -> dict[str, tuple[str, ...]]:
-    """For each model, the languages of which it has more bits per byte than the one it was made of.
+    """For each model, the languages that rose (schemas/figures.py) from `run.before(model)` to it.
 
     ISO 639-3 codes, the largest rise first; models without any are left out.
     """
@@ -133,10 +143,10 @@ def risen(events: Iterable[Event], run: Run) -> dict[str, tuple[str, ...]]:
         rises = {
             code: now - then
             for code, figure in (score.languages.items() if earlier else ())
-            if (now := figure.bits_per_byte) is not None
-            and earlier
+            if earlier
+            and (now := figure.bits_per_byte) is not None
             and (then := _bits(earlier.languages.get(code))) is not None
-            and now > then
+            and rose(then, now)
         }
         if rises:
             found[model] = tuple(sorted(rises, key=lambda code: -rises[code]))
@@ -145,9 +155,3 @@ def risen(events: Iterable[Event], run: Run) -> dict[str, tuple[str, ...]]:
 
 def _bits(figure: Figure | None) -> float | None:
     return figure.bits_per_byte if figure else None
-
-
-def language_name(code: str) -> str:
-    """Its English name, or the code where the table has none."""
-    row = by_code().get(code)
-    return row.name.split(" (")[0] if row and row.name else code

@@ -11,12 +11,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.console import amount, console, duration, num_bytes
+from flows.console import console
 from flows.job import Profile
 from flows.orchestrate import task
-from flows.scores import Event, HeldoutScore, PhaseEvent, Step, read_events, score_table
+from flows.scores import (
+    Event,
+    HeldoutScore,
+    PhaseEvent,
+    Step,
+    TrainingWarning,
+    read_events,
+    score_table,
+)
 from schemas import run as runs
 from schemas.errors import UserError
+from schemas.figures import amount, duration, num_bytes
 from schemas.manifest import Manifest
 from schemas.recipe import RELEASE, Recipe
 from schemas.seal import Seal
@@ -133,10 +142,14 @@ def train(run_url: str, phase: str | None, profile: Profile, fresh: bool) -> lis
 
     budgets = {phase.name: phase.settings.budget_tokens for phase in run.phases}
     events: list[Event] = []
+    warned: set[str] = set()
     with console.stage("training") as stage:
 
         def watch(event: Event) -> None:
             events.append(event)
+            if isinstance(event, TrainingWarning) and event.text not in warned:
+                warned.add(event.text)
+                console.say(f"    {event.text}")
             if isinstance(event, Step):
                 before = sum(list(budgets.values())[: list(budgets).index(event.phase)])
                 left = sum(budgets.values()) - before - event.tokens

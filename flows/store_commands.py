@@ -42,9 +42,10 @@ def import_mds(
 ) -> None:
     """Take published pre-tokenised MDS shards as a stratum, without tokenising again."""
     from flows import stages
-    from flows.console import amount, console
+    from flows.console import console
     from flows.job import Job, load_profile
     from pipelines.import_mds import import_mds as import_stratum
+    from schemas.figures import amount
     from schemas.stratum import HELDOUT, TRAIN, StratumName
 
     profile = load_profile(on)
@@ -93,8 +94,9 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Re-read and re-hash a manifest and all that it names, or everything; 1 if it is damaged."""
-    from flows.console import console, num_bytes
+    from flows.console import console
     from pipelines.verify import verify_manifest, verify_store
+    from schemas.figures import num_bytes
     from schemas.find_manifest import find_manifest
     from schemas.manifest import store_of
     from schemas.store import Store, exists

@@ -115,6 +115,12 @@ def entry_phase(code: str) -> str:
     return row.phase if row else ""
 
 
+def language_name(code: str) -> str:
+    """Its English name, or the code where the table has none."""
+    row = by_code().get(code)
+    return row.name.split(" (")[0] if row and row.name else code
+
+
 def is_subset(name: str) -> bool:
     """Whether a name is written as FineWeb2 writes languages: `fao_Latn`, and `code_Zyyy`."""
     return _SUBSET.fullmatch(name) is not None

@@ -19,6 +19,7 @@ not know, so both files read as if the run had never been stopped.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,10 +44,14 @@ class Lines:
                 self.mirror(line)
 
     def warn(self, text: str) -> None:
-        """A line of kind "warning", which stands where the log stands."""
+        """A line of kind "warning", which stands where the log stands; said on stderr, too."""
+        if not self._write:
+            return
+        text = " ".join(text.split())
+        print(f"mmbert: {text}", file=sys.stderr, flush=True)
         last = (self.read() or [{"phase": "", "step": 0}])[-1]
         place = {"phase": last["phase"], "step": last["step"]}
-        self.append({"kind": "warning", **place, "text": " ".join(text.split())})
+        self.append({"kind": "warning", **place, "text": text})
 
     def read(self) -> list[dict[str, Json]]:
         """All whole lines; a last line cut by a kill is no line."""

@@ -27,6 +27,7 @@ from schemas.keyed import key64, keyed
 from trainer.attention import attention
 from trainer.cross_entropy import cross_entropy, summed_cross_entropy
 from trainer.rotary import rotate, rotation
+from trainer.theta import Theta
 
 DROPOUT = key64("dropout")
 
@@ -88,13 +89,6 @@ def num_parameters(config: ModelConfig) -> int:
     embedding = config.vocab_size * h + h
     head = h * h + h + config.vocab_size
     return embedding + config.num_layers * layer - h + h + head  # less layer 0's norm, final norm
-
-
-class Theta(NamedTuple):
-    """The base of the rotary angles: 10,000 in pretraining, 160,000 in later phases of mmBERT."""
-
-    full: float
-    local: float
 
 
 class Documents(NamedTuple):

@@ -42,7 +42,7 @@ def release(session: Session, settings: Release) -> None:
     score(session, model.to(session.ranks.device), theta, point)
     log_event(session, point, "end")
     if session.ranks.first:
-        text = card.for_session(session, folder)
+        text = card.for_session(session, folder, theta)
         if text:
             card.write(merged, text)
         os.replace(merged, folder)

@@ -99,7 +99,7 @@ def write_model(session: Session, model: ModernBert, theta: Theta, folder: Path)
         from trainer.convert.to_transformers import export as write
 
         try:
-            text = card.for_session(session, folder)
+            text = card.for_session(session, folder, theta)
             write(model, folder, theta.full, theta.local, session.tokenizer, model_card=text)
         except (OSError, SafetensorError) as error:
             raise UserError(

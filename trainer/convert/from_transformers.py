@@ -16,7 +16,8 @@ from torch import Tensor
 
 from schemas.digest import Json
 from schemas.errors import UserError
-from trainer.model import ModelConfig, ModernBert, Theta
+from trainer.model import ModelConfig, ModernBert
+from trainer.theta import Theta, theta_of
 
 # What the model here does not have, and the value that means so.
 ABSENT: dict[str, Json] = {
@@ -91,13 +92,7 @@ def read_config(directory: Path) -> ModelConfig:
 
 def read_theta(directory: Path) -> Theta:
     """The rotary bases in config.json; where it is silent, those of transformers' ModernBERT."""
-    raw = _read_json(directory)
-    rope = raw.get("rope_parameters") or {}
-    full = rope.get("full_attention", {}).get("rope_theta", raw.get("global_rope_theta", 160_000.0))
-    local = rope.get("sliding_attention", {}).get(
-        "rope_theta", raw.get("local_rope_theta", 10_000.0)
-    )
-    return Theta(float(full), float(local))
+    return theta_of(_read_json(directory))
 
 
 def _global_every(layer_types: list[str] | None) -> int:

@@ -13,6 +13,7 @@ import torch
 
 from schemas.errors import UserError
 from schemas.store import local_path
+from trainer.checkpoint import Point
 from trainer.convert import from_checkpoint, from_composer, from_transformers, to_transformers
 from trainer.convert.output import replaceable
 from trainer.model import ModernBert, Theta
@@ -41,9 +42,10 @@ def rewrite(
     elif theta_local is not None:
         raise UserError("a local rotary base needs the global one beside it: give both")
     model, theta, found = _read(source, given)
+    text = _card(source, theta, given or theta)
     theta = given or theta
     to_transformers.export(
-        model, output, theta.full, theta.local, tokenizer or found, torch_dtype, _card(source)
+        model, output, theta.full, theta.local, tokenizer or found, torch_dtype, text
     )
 
 
@@ -62,10 +64,17 @@ def _read(source: Path, given: Theta | None) -> tuple[ModernBert, Theta, str | N
     return model, theta, str(source) if (source / "tokenizer.json").exists() else None
 
 
-def _card(source: Path) -> str | None:
-    """What the run of a checkpoint says of it, or the card of a directory; None without either."""
+def _card(source: Path, own: Theta, written: Theta) -> str | None:
+    """What the run of a checkpoint says of it as it stood there, or the card of a directory.
+
+    None without either. `own` are the bases of the source, `written` those of the export.
+    """
     if (source / "point.json").exists():
-        phase, _, _ = source.name.rpartition("-")
-        return card.of_run(history.read(source.resolve().parents[1]), phase)
-    own = source / card.NAME
-    return own.read_text(encoding="utf-8") if own.is_file() else None
+        point = Point.model_validate_json((source / "point.json").read_bytes())
+        found = history.read(source.resolve().parents[1], upto=(point.phase, point.step))
+        return card.of_run(found, point.phase, written)
+    place = source / card.NAME
+    if not place.is_file():
+        return None
+    text = place.read_text(encoding="utf-8")
+    return text if own == written else card.with_bases(text, written)

@@ -1,4 +1,4 @@
-"""Draw a run's report again: `python -m trainer.report RUN_FOLDER`.
+"""Draw a run's report again: `python -m trainer.report RUN_FOLDER`, or `mmbert card RUN_FOLDER`.
 
 Writes RUN_FOLDER/report/ from run.json, the manifests and log.jsonl, at any time, also of a run
 that is still training; then the model cards of the models that are there. Exit codes: 0 done, 2
@@ -13,8 +13,7 @@ from pathlib import Path
 
 from schemas.errors import UserError
 from schemas.store import Store
-from trainer.report.card import rewrite_all
-from trainer.report.draw import write_report
+from trainer.report.draw import redraw
 
 
 def main() -> None:
@@ -24,8 +23,7 @@ def main() -> None:
     options = parser.parse_args()
     try:
         store = Store.at(options.store) if options.store else None
-        print(write_report(options.run, store))
-        rewrite_all(options.run, store)
+        print(redraw(options.run, store))
     except UserError as error:
         print(f"mmbert: {error}", file=sys.stderr)
         sys.exit(2)

@@ -10,12 +10,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from schemas.language import language_name
 from schemas.recipe import RELEASE
 from trainer.report.curves import colours
 from trainer.report.exposure import Exposure
 from trainer.report.history import F64, History
 from trainer.report.style import INK, SOFT, WIDTH, legend, on_log_scale
-from trainer.report.tables import ScoreRow, ScoreTable, language_name
+from trainer.report.tables import ScoreRow, ScoreTable
 
 FEW = 40
 

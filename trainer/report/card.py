@@ -8,11 +8,14 @@ whose run nobody knows. No card names a place of the machine.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from schemas import folder_digests
+from schemas.figures import amount, bits
+from schemas.language import language_name
 from schemas.recipe import MAX_POSITION, RELEASE, START, UNTRAINED, ModelSettings
 from schemas.store import Store, write_bytes
 from trainer.flops import num_parameters
@@ -20,6 +23,7 @@ from trainer.report import history, tables, words
 from trainer.report.exposure import Exposure
 from trainer.report.history import Fields, History
 from trainer.report.tables import ScoreTable
+from trainer.theta import Theta, theta_of
 
 if TYPE_CHECKING:
     from trainer.session import Session  # it imports torch
@@ -40,8 +44,11 @@ class LanguageLine(NamedTuple):
     bits: list[str]
 
 
-def of_run(found: History, model: str) -> str:
-    """The card of one of a run's models: `untrained`, `start`, a phase's or `release`."""
+def of_run(found: History, model: str, theta: Theta) -> str:
+    """The card of one of a run's models: `untrained`, `start`, a phase's or `release`.
+
+    `theta` are the rotary bases that its config.json says: a start has its own, an export others.
+    """
     branch = found.branch(model)
     table = tables.score_table(found, {UNTRAINED, START, *branch, model})
     phases = [found.phase(name) for name in branch]
@@ -58,7 +65,7 @@ def of_run(found: History, model: str) -> str:
         table=table,
         languages=_languages(found, model, table, seen),
         absent=tables.absences(found, model),
-        architecture=_architecture(_config(found, model)),
+        architecture=_architecture(_config(found, theta)),
         limitations=_limitations(found, model, table, seen),
         tokenizer=found.phases[0].manifest.tokenizer,
         heldout_id=Path(found.run.heldout).stem,
@@ -80,7 +87,15 @@ def write(folder: Path, text: str) -> None:
         folder_digests.write(str(folder), files | {NAME: digest})
 
 
-def for_session(session: Session, folder: Path) -> str | None:
+def with_bases(text: str, theta: Theta) -> str:
+    """A card of a model that was exported again with other rotary bases than it says."""
+    return (
+        f"{text.rstrip()}\n\n## Exported again\n\nIn this folder config.json says a rotary base "
+        f"(theta) of {_bases(theta)}, in place of what stands above.\n"
+    )
+
+
+def for_session(session: Session, folder: Path, theta: Theta) -> str | None:
     """The card of a model of a run in training, models/<name> or snapshots/<phase>-<step>.
 
     None where it cannot be made, and a warning in the log.
@@ -88,7 +103,7 @@ def for_session(session: Session, folder: Path) -> str | None:
     is_model = folder == session.model_folder(folder.name)
     name = folder.name if is_model else folder.name.rpartition("-")[0]
     try:
-        return of_run(history.read(session.folder, session.store), name)
+        return of_run(history.read(session.folder, session.store), name, theta)
     except Exception as error:  # the model is worth more than its card
         session.log.warn(f"the card of {folder.name} could not be written: {error}")
         return None
@@ -100,7 +115,8 @@ def rewrite_all(run_folder: Path, store: Store | None = None) -> list[Path]:
     folders = [run_folder / "models" / name for name in (UNTRAINED, START, *found.run.models)]
     there = [folder for folder in folders if (folder / "config.json").is_file()]
     for folder in there:
-        write(folder, of_run(found, folder.name))
+        config = json.loads((folder / "config.json").read_bytes())
+        write(folder, of_run(found, folder.name, theta_of(config)))
     return there
 
 
@@ -108,10 +124,9 @@ def _render(template: str, **values: object) -> str:
     return words.templates(autoescape=False).get_template(template).render(values)
 
 
-def _config(found: History, model: str) -> dict[str, object]:
+def _config(found: History, theta: Theta) -> dict[str, object]:
     """The fields of config.json that a card shows, as export writes them."""
     settings = found.run.model
-    thetas = [found.phase(name).settings.rope_theta for name in found.branch(model)[-1:]]
     contexts = [phase.settings.context for phase in found.run.phases]
     return {
         "hidden_size": settings.hidden_size,
@@ -120,7 +135,8 @@ def _config(found: History, model: str) -> dict[str, object]:
         "num_attention_heads": settings.num_heads,
         "vocab_size": found.vocab_size,
         "max_position_embeddings": max(MAX_POSITION, *contexts),
-        "global_rope_theta": thetas[0] if thetas else found.phases[0].settings.rope_theta,
+        "global_rope_theta": theta.full,
+        "local_rope_theta": theta.local,
     }
 
 
@@ -145,8 +161,12 @@ def _architecture(config: Fields) -> list[tuple[str, str]]:
         "longest context": config["max_position_embeddings"],
     }
     rows = [(label, f"{value:,}") for label, value in shown.items()]
-    thetas = {config["global_rope_theta"], config.get("local_rope_theta", None)} - {None}
-    return [*rows, ("rotary base (theta)", ", ".join(f"{t:,.0f}" for t in sorted(thetas)))]
+    return [*rows, ("rotary base (theta)", _bases(theta_of(config)))]
+
+
+def _bases(theta: Theta) -> str:
+    full, local = f"{theta.full:,.0f}", f"{theta.local:,.0f}"
+    return full if full == local else f"{full} (global), {local} (local)"
 
 
 def _what(found: History, model: str) -> str:
@@ -170,7 +190,7 @@ def _what(found: History, model: str) -> str:
         return f"The released model {of_the_run}: {how}."
     phase = found.phase(model)
     before = f", which goes on from {phase.settings.after}" if phase.settings.after else ""
-    place = "at the end of" if phase.ended else f"after {words.amount(phase.tokens)} tokens of"
+    place = "at the end of" if phase.ended else f"after {amount(phase.tokens)} tokens of"
     return f"The model {place} the phase {model}{before}, {of_the_run}."
 
 
@@ -185,15 +205,15 @@ def _languages(
     lines = []
     for code in (*seen, *sorted(scored.keys() - seen.keys())):
         tokens, epochs = seen.get(code, Exposure(0.0, 0.0))
-        bits = rows[code].bits if code in rows else nothing
+        across = rows[code].bits if code in rows else nothing
         lines.append(
             LanguageLine(
                 code,
-                tables.language_name(code),
-                words.amount(tokens),
+                language_name(code),
+                amount(tokens),
                 words.epochs(epochs),
                 f"{scored[code].targets:,}" if code in scored else "",
-                [words.bits(value) for value in bits],
+                [bits(value) for value in across],
             )
         )
     return lines
@@ -216,7 +236,7 @@ def _limitations(
     if little:
         limits.append(
             f"Of {little:,} of its {len(seen):,} languages it has seen less than "
-            f"{words.amount(LITTLE_TOKENS)} tokens; expect little of it there."
+            f"{amount(LITTLE_TOKENS)} tokens; expect little of it there."
         )
     contexts = [found.phase(name).manifest.context for name in found.branch(model)]
     if contexts:
@@ -232,7 +252,17 @@ def _limitations(
         named = ", ".join(f"{rise.name} ({rise.code})" for rise in rises[:MOST_NAMED])
         more = f" and {len(rises) - MOST_NAMED:,} more" if len(rises) > MOST_NAMED else ""
         limits.append(
-            f"Worse than the model it was made from, {found.run.before(model)}, in {len(rises):,} "
-            f"of {len(table.languages):,} languages with a figure: {named}{more}."
+            f"Worse than {_before(found, model)}, in {len(rises):,} of {len(table.languages):,} "
+            f"languages with a figure: {named}{more}."
         )
     return limits
+
+
+def _before(found: History, model: str) -> str:
+    """The model that one is compared with, and how the one came of the other."""
+    before, release = found.run.before(model), found.run.release
+    if model != RELEASE or not release:
+        return f"{before}, which it goes on from"
+    if release.base:
+        return f"{before}, which its parts were merged over"
+    return f"{before}, which {release.phases[-1]} went on from"

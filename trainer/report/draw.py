@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from schemas.store import Store, write_bytes
-from trainer.report import by_language, curves, history, style, tables
+from trainer.report import by_language, card, curves, history, style, tables
 from trainer.report.page import page
 
 if TYPE_CHECKING:
@@ -39,6 +39,13 @@ def write_report(run_folder: Path, store: Store | None = None) -> Path:
                 write_bytes(str(folder / f"{name}.png"), style.png(figure))
     index = folder / "index.html"
     write_bytes(str(index), page(found, table, figures).encode())
+    return index
+
+
+def redraw(run_folder: Path, store: Store | None = None) -> Path:
+    """Draw a run and write the cards of its models again; returns the page. UserError likewise."""
+    index = write_report(run_folder, store)
+    card.rewrite_all(run_folder, store)
     return index
 
 

@@ -163,10 +163,11 @@ class History:
         return ""
 
 
-def read(folder: Path, store: Store | None = None) -> History:
+def read(folder: Path, store: Store | None = None, upto: tuple[str, int] | None = None) -> History:
     """The history of the run in a folder; a log cut by a kill ends before the cut line.
 
-    Raises UserError when the folder holds no run.
+    `upto` is a phase and a step: that phase is told as it stood then. Raises UserError when the
+    folder holds no run.
     """
     url = str(folder.absolute() / "run.json")
     try:
@@ -176,7 +177,7 @@ def read(folder: Path, store: Store | None = None) -> History:
             f"{folder} holds no run.json: name the folder of a run, STORE/runs/<name>"
         ) from error
     manifest_of = exposure.manifests_of(run, store or runs.store_of(url))
-    log = _Log(folder / "log.jsonl")
+    log = _Log(folder / "log.jsonl", *(upto or ("", 0)))
     offsets: dict[str, int] = {}
     phases = []
     for phase in run.phases:
@@ -202,9 +203,12 @@ def read(folder: Path, store: Store | None = None) -> History:
 
 
 class _Log:
-    """log.jsonl by kinds. Steps are packed as they are read: a long run has half a million."""
+    """log.jsonl by kinds, without what a phase did after its step `last`.
 
-    def __init__(self, path: Path) -> None:
+    Steps are packed as they are read: a long run has half a million.
+    """
+
+    def __init__(self, path: Path, phase: str, last: int) -> None:
         self.scores: dict[str, list[Score]] = defaultdict(list)
         self.ended: set[str] = set()
         self.machines: dict[str, Fields] = {}
@@ -212,8 +216,11 @@ class _Log:
         if path.exists():
             with path.open(encoding="utf-8") as file:
                 for line in file:
-                    if line.endswith("\n"):
-                        self._take(json.loads(line))
+                    if not line.endswith("\n"):
+                        continue
+                    fields = json.loads(line)
+                    if fields.get("phase") != phase or fields["step"] <= last:
+                        self._take(fields)
 
     def steps_of(self, phase: str) -> Steps:
         columns = np.array(self._steps[phase]).reshape(-1, len(Steps._fields)).T

@@ -19,9 +19,9 @@ from matplotlib.axis import Axis as MatplotlibAxis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+from schemas.figures import amount
 from schemas.recipe import RELEASE
 from trainer.report.history import F64, History
-from trainer.report.words import amount
 
 INK, SOFT, FAINT = "#2b3038", "#7b828e", "#e4e7ec"
 VARIABLES = {INK: "var(--ink)", SOFT: "var(--soft)", FAINT: "var(--faint)"}

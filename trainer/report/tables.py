@@ -11,7 +11,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from schemas.language import by_code
+from schemas.figures import rose
+from schemas.language import language_name
 from trainer.report.exposure import Exposure
 from trainer.report.history import Figure, History, Score
 
@@ -60,13 +61,12 @@ def score_table(history: History, only: Collection[str] | None = None) -> ScoreT
     before = tuple(_place(models, history.run.before(model)) for model in models)
 
     def row(code: str, name: str, targets: int, bits: tuple[float | None, ...]) -> ScoreRow:
-        rose = tuple(
-            at is not None and value is not None and round(bits[at] or value, 3) < round(value, 3)
-            for at, value in zip(before, bits, strict=True)
+        rises = tuple(
+            at is not None and rose(bits[at], value) for at, value in zip(before, bits, strict=True)
         )
         first, last = (bits[0], bits[-1]) if bits else (None, None)
         change = (last - first) / first if first and last is not None else None
-        return ScoreRow(code, name, history.entry(code), targets, bits, rose, change)
+        return ScoreRow(code, name, history.entry(code), targets, bits, rises, change)
 
     last = list(scores.values())[-1] if scores else Score(0, None, {}, {})
     rows = [
@@ -129,12 +129,6 @@ def absences(history: History, model: str) -> dict[str, tuple[str, ...]]:
     for code in sorted(reasons.keys() - seen.keys()):
         found.setdefault(reasons[code], []).append(code)
     return {why: tuple(codes) for why, codes in sorted(found.items())}
-
-
-def language_name(code: str) -> str:
-    """Its English name, or the code where the table has none."""
-    row = by_code().get(code)
-    return row.name.split(" (")[0] if row and row.name else code
 
 
 def _place(models: tuple[str, ...], name: str | None) -> int | None:

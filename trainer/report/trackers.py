@@ -15,9 +15,9 @@ again what it does again; resuming is exact, so the figures are the same.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -57,22 +57,26 @@ def mirrored(log: Lines, names: Sequence[str], folder: Path) -> Iterator[None]:
     """While the block runs, each line of a run's log goes to these trackers too."""
     trackers = {name: _OPEN[name](folder / name) for name in names}
 
+    def guarded(name: str, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except Exception as error:  # of a library; a training does not end for its curves
+            del trackers[name]
+            log.warn(f"{name} is dropped: {error or type(error).__name__}")
+
     def put(line: Line) -> None:
         found = figures(line)
-        for name in list(trackers) if found else []:
-            try:
-                trackers[name].put(str(line["phase"]), int(str(line["step"])), found)
-            except Exception as error:  # of a library; a training does not end for its curves
-                print(f"mmbert: {name} is dropped: {error}", file=sys.stderr, flush=True)
-                del trackers[name]
+        for name, tracker in list(trackers.items()) if found else []:
+            phase, step = str(line["phase"]), int(str(line["step"]))
+            guarded(name, partial(tracker.put, phase, step, found))
 
     log.mirror = put if trackers else None
     try:
         yield
     finally:
         log.mirror = None
-        for tracker in trackers.values():
-            tracker.close()
+        for name, tracker in list(trackers.items()):
+            guarded(name, tracker.close)
 
 
 def figures(line: Line) -> dict[str, float]:

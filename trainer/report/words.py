@@ -6,6 +6,7 @@ import re
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from schemas.figures import amount, bits, duration
 from schemas.recipe import RELEASE, START
 from trainer.report.history import History
 from trainer.report.tables import ScoreTable
@@ -24,39 +25,30 @@ def templates(autoescape: bool) -> Environment:
     found.filters |= {
         "amount": amount,
         "bits": bits,
+        "cell": cell,
         "change": change,
         "duration": duration,
         "epochs": epochs,
         "flops": flops,
+        "line": line,
         "plain": plain,
     }
     return found
 
 
-def amount(value: float) -> str:
-    """`0`, `640`, `12 k`, `1.9 M`, `2.3 T`."""
-    for unit, size in (("P", 1e15), ("T", 1e12), ("B", 1e9), ("M", 1e6), ("k", 1e3)):
-        if abs(value) >= 0.9995 * size:
-            return f"{value / size:.3g} {unit}"
-    return f"{value:.3g}"
+def line(text: str) -> str:
+    """In one line."""
+    return " ".join(text.split())
 
 
-def bits(value: float | None) -> str:
-    """Of bits per byte: `1.234`."""
-    return "" if value is None else f"{value:.3f}"
+def cell(text: str) -> str:
+    """In a table of Markdown."""
+    return line(text).replace("\\", "\\\\").replace("|", "\\|")
 
 
 def change(value: float | None) -> str:
     """A part as signed percent: `−12.3 %`."""
     return "" if value is None else f"{100 * value:+.1f} %".replace("-", "−")
-
-
-def duration(seconds: float) -> str:
-    """`12 s`, `3 min`, `2.5 h`, `10 days`."""
-    for unit, size in (("days", 86_400.0), ("h", 3_600.0), ("min", 60.0)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds:.3g} s"
 
 
 def epochs(value: float) -> str:

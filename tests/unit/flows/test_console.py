@@ -1,33 +1,11 @@
-"""Figures as people read them, and a table that can be drawn at any moment."""
+"""What a stage says, and a table that can be drawn at any moment."""
 
 from __future__ import annotations
 
 import pytest
 
-from flows.console import Console, amount, duration
+from flows.console import Console
 from flows.scores import ScoreTable
-
-
-@pytest.mark.parametrize(
-    ("seconds", "told"),
-    [(9.9, "9.9 s"), (12.4, "12 s"), (60, "1 min"), (200, "3 min 20 s"), (7500, "2 h 5 min")],
-)
-def test_durations(seconds: float, told: str) -> None:
-    assert duration(seconds) == told
-
-
-@pytest.mark.parametrize(
-    ("tokens", "told"),
-    [
-        (640, "640"),
-        (1_900, "1.9 k"),
-        (12_345, "12 k"),
-        (600_800_000_000, "601 B"),
-        (2.3e12, "2.3 T"),
-    ],
-)
-def test_amounts(tokens: float, told: str) -> None:
-    assert amount(tokens) == told
 
 
 def test_a_stage_ends_with_its_result_or_its_failure(capsys: pytest.CaptureFixture[str]) -> None:

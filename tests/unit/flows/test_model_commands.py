@@ -61,6 +61,7 @@ def test_models_are_merged_shrunk_and_exported(main, models: list[str], tmp_path
         (["init-small", "m0", "o", "--hidden-size", "24"], "divided by one whole number"),
         (["init-small", "m0", "o", "--rescale", "much"], "--rescale much"),
         (["export", "x.pt", "o"], "--theta 10000"),
+        (["card", "m0"], "m0 holds no run.json: name the folder of a run"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_2(
@@ -88,5 +89,5 @@ def test_help_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    for command in ("merge", "init-small", "export"):
+    for command in ("merge", "init-small", "export", "card"):
         assert command in done.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from safetensors.torch import load_file
 
 from schemas.errors import UserError
 from tests.runs import make_run, phase_settings
+from trainer.checkpoint import Point
 from trainer.convert import from_transformers, to_transformers
 from trainer.convert.rewrite import rewrite
 from trainer.distributed import Ranks
@@ -55,6 +57,34 @@ def test_bases_and_precision_can_be_chosen(tmp_path: Path) -> None:
     assert load_file(tmp_path / "out" / "model.safetensors")["decoder.bias"].dtype == torch.bfloat16
     rewrite(tmp_path / "in", tmp_path / "two", 160_000.0, 10_000.0)
     assert from_transformers.read_theta(tmp_path / "two") == Theta(160_000.0, 10_000.0)
+
+
+def test_a_card_says_the_bases_that_were_written(run: Path, tmp_path: Path) -> None:
+    (checkpoint,) = run.glob("checkpoints/pretrain-*")
+    rewrite(checkpoint, tmp_path / "a", 160_000.0, 10_000.0)
+    text = (tmp_path / "a" / "README.md").read_text()
+    assert "| rotary base (theta) | 160,000 (global), 10,000 (local) |" in text
+    rewrite(tmp_path / "a", tmp_path / "b")
+    assert (tmp_path / "b" / "README.md").read_text() == text
+    rewrite(tmp_path / "a", tmp_path / "c", 80_000.0)
+    again = (tmp_path / "c" / "README.md").read_text()
+    assert again.startswith(text.rstrip())
+    assert "a rotary base (theta) of 80,000, in place of what stands above" in again
+
+
+def test_a_checkpoint_inside_a_phase_has_the_card_of_its_point(run: Path, tmp_path: Path) -> None:
+    """Though the log goes on behind it, to the end of the phase."""
+    copy = tmp_path / "store" / "runs" / run.name
+    shutil.copytree(run.parents[1], tmp_path / "store")
+    (checkpoint,) = copy.glob("checkpoints/pretrain-*")
+    point = Point.model_validate_json((checkpoint / "point.json").read_bytes())
+    early = point.model_copy(update={"step": 1, "end": False})
+    (checkpoint / "point.json").write_text(early.model_dump_json())
+    rewrite(checkpoint, tmp_path / "out")
+    text = (tmp_path / "out" / "README.md").read_text()
+    assert "The model after " in text
+    assert text.split("## Languages")[0].rstrip().endswith("| 1 |")  # steps
+    assert (copy / "models" / "pretrain" / "README.md").read_text().count("at the end of") == 1
 
 
 def test_a_pickled_model_becomes_safetensors(tmp_path: Path) -> None:

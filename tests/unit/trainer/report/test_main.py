@@ -16,13 +16,15 @@ def test_a_run_is_drawn_again_with_the_cards_of_the_models_that_are_there(
     folder = make_run(tmp_path, 3)
     model = folder / "models" / "extend"
     model.mkdir(parents=True)
-    (model / "config.json").write_text("{}")
+    (model / "config.json").write_text('{"global_rope_theta": 7000.0}')
     folder_digests.record(model)
     monkeypatch.setattr(draw, "FOLDER", "drawn")
     monkeypatch.setattr(sys, "argv", ["trainer.report", str(folder)])
     main()
     assert capsys.readouterr().out.strip() == str(folder / "drawn" / "index.html")
-    assert "the end of the phase extend" in (model / card.NAME).read_text()
+    text = (model / card.NAME).read_text()
+    assert "the end of the phase extend" in text
+    assert "| rotary base (theta) | 7,000 (global), 10,000 (local) |" in text
     digests = folder_digests.load(str(model))
     assert digests is not None
     assert digests.keys() == {"config.json", card.NAME}

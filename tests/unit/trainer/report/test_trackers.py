@@ -82,8 +82,25 @@ def test_a_tracker_that_fails_is_dropped_and_the_log_goes_on(tmp_path, monkeypat
 
     monkeypatch.setitem(trackers._OPEN, "tensorboard", broken)
     log = write(tmp_path, "tensorboard")
-    assert len(log.read()) == 4
+    lines = log.read()
+    assert [line["kind"] for line in lines] == ["step", "warning", "heldout", "exposure", "phase"]
+    assert lines[1]["text"] == "tensorboard is dropped: no space left"
     assert capsys.readouterr().err == "mmbert: tensorboard is dropped: no space left\n"
+
+
+def test_a_tracker_that_cannot_be_closed_does_not_end_a_training(tmp_path, monkeypatch):
+    class Stuck:
+        def put(self, phase, step, figures):
+            pass
+
+        def close(self):
+            raise OSError("no connection")
+
+    monkeypatch.setitem(trackers._OPEN, "trackio", lambda folder: Stuck())
+    monkeypatch.setitem(trackers._OPEN, "tensorboard", lambda folder: Stuck())
+    log = write(tmp_path, "trackio", "tensorboard")
+    told = [line["text"] for line in log.read() if line["kind"] == "warning"]
+    assert told == [f"{n} is dropped: no connection" for n in ("trackio", "tensorboard")]
 
 
 def test_a_missing_package_is_named_with_its_remedy(monkeypatch):
