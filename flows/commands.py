@@ -20,6 +20,7 @@ from flows.scores import risen, score_table
 from flows.server import prefect_server
 from schemas import run as runs
 from schemas import seal as seals
+from schemas.errors import UserError
 from schemas.language import language_name
 from schemas.store import Store, local_path
 
@@ -37,6 +38,11 @@ def run_job(
     if as_json:
         console.use_stderr()
     recipe = job.chosen(job.load())  # a mistake in the recipe is told before a server starts
+    if flow != "data" and local_path(job.at().url) is None:
+        raise UserError(
+            f"--store {job.at().url}: training needs a store on a local disk, and this one can "
+            "only be built into, with `mmbert data`; give --store FOLDER"
+        )
     require_inputs(job.load())
     console.say(f"mmbert {flow} {recipe.name}, store {job.at().url}")
     with _orchestrated(job.at(), no_server):
@@ -116,4 +122,4 @@ def finished_runs(store: Store) -> list[Path]:
     folder = local_path(store.url)
     found = folder.glob("runs/*/run.json") if folder else ()
     done = [run_json for run_json in found if stages.is_finished(run_json)]
-    return sorted(done, key=lambda run_json: run_json.with_name("log.jsonl").stat().st_mtime)
+    return sorted(done, key=lambda run_json: run_json.with_name("models").stat().st_mtime)

@@ -21,6 +21,10 @@ from schemas.errors import UserError
 from schemas.recipe import Recipe
 
 LOOK_UP_S = 10.0
+_DOWNLOAD = (
+    "download it (`hf download OWNER/NAME --local-dir DIR`) and name the folder with "
+    "--set start.model=DIR"
+)
 HUB = "hf://"
 ELSEWHERE = (
     "point each elsewhere with --set KEY=PLACE; `mmbert sample DIR` writes a sample of FineWeb2, "
@@ -61,17 +65,29 @@ def missing_inputs(recipe: Recipe) -> tuple[Missing, ...]:
         trouble = troubles.get(place)
         if key in gated and place.startswith(HUB) and not _has_account():
             found.append(Missing(key, place, f"is gated{_after(trouble)}", _consent(key)))
+        elif key == "start.model" and "://" in place:
+            found.append(Missing(key, place, "is not on a disk of this machine", _DOWNLOAD))
         elif trouble is not None:
             found.append(Missing(key, place, trouble, _remedy(recipe, key, place)))
     return tuple(found)
 
 
 def require_inputs(recipe: Recipe) -> None:
-    """UserError, before any work, when inputs cannot be had."""
+    """UserError, before any work, when inputs cannot be had, or a start model does not fit."""
     missing = missing_inputs(recipe)
     lost = [recipe.sources[m.source] for m in missing if m.source is not None]
     can_be_planned = all(has_published_sizes(source) for source in lost)
     refuse(missing, "`mmbert plan` says for each what mends it" if can_be_planned else ELSEWHERE)
+    if recipe.start is not None:
+        from pipelines.tokenizer import read
+        from trainer.start import require_fit
+
+        path = recipe.tokenizer.path
+        # One to be trained, or to be fetched, is compared when it is there.
+        sealed = None
+        if path is not None and "://" not in path:
+            sealed, _ = read(path, recipe.tokenizer.special)
+        require_fit(recipe.start, recipe.model, sealed)
 
 
 def refuse(missing: Sequence[Missing], remedy: str) -> None:

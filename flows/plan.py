@@ -158,7 +158,7 @@ def make_plan(job: Job) -> Plan:
         changed={},
         phases=tuple(_exact(manifest) for manifest in made.values()),
         mixed=frozenset(n for n, m in made.items() if exists(manifests.url_of(store, m))),
-        done=frozenset(trained_phases(run_json) if run_json else ()),
+        done=frozenset(trained_phases(run_json, run) if run and run_json else ()),
         exact=True,
         run_url=run_url,
     )

@@ -7,7 +7,7 @@ finds in the store what it made before, by the id of its content, and then makes
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,7 @@ from schemas.errors import UserError
 from schemas.figures import amount, duration, num_bytes
 from schemas.manifest import Manifest
 from schemas.recipe import RELEASE, Recipe
+from schemas.run import Run
 from schemas.seal import Seal
 from schemas.store import Store, local_path
 from schemas.stratum import HELDOUT, Stratum
@@ -140,7 +141,9 @@ def train(run_url: str, phase: str | None, profile: Profile, fresh: bool) -> lis
         console.say(f"  = training   finished before: {run_json.parent}")
         return read_events(run_json.with_name("log.jsonl"))
 
-    budgets = {phase.name: phase.settings.budget_tokens for phase in run.phases}
+    wanted = [found for found in run.phases if phase in (None, found.name)]
+    trained = trained_phases(run_json, run)
+    budgets = {p.name: p.settings.budget_tokens for p in wanted if p.name not in trained}
     events: list[Event] = []
     warned: set[str] = set()
     with console.stage("training") as stage:
@@ -150,11 +153,12 @@ def train(run_url: str, phase: str | None, profile: Profile, fresh: bool) -> lis
             if isinstance(event, TrainingWarning) and event.text not in warned:
                 warned.add(event.text)
                 console.say(f"    {event.text}")
-            if isinstance(event, Step):
-                before = sum(list(budgets.values())[: list(budgets).index(event.phase)])
-                left = sum(budgets.values()) - before - event.tokens
+            if isinstance(event, Step) and event.phase in budgets:
+                done = sum(list(budgets.values())[: list(budgets).index(event.phase)])
+                done += event.tokens
+                left = sum(budgets.values()) - done
                 line = _line(event, left / max(1, budgets[event.phase] - event.tokens))
-                stage.progress(line, before + event.tokens, sum(budgets.values()))
+                stage.progress(line, done, sum(budgets.values()))
             elif isinstance(event, PhaseEvent) and event.phase == RELEASE:
                 done = sum(budgets.values())
                 stage.progress("the models are merged and scored", done, done)
@@ -168,25 +172,32 @@ def train(run_url: str, phase: str | None, profile: Profile, fresh: bool) -> lis
         train(run_json, phase, profile, watch)
         if not is_finished(run_json, phase):
             raise TrainingError("training was stopped by a signal; run the same command to go on")
-        stage.result = f"{amount(sum(budgets.values()))} tokens in {len(budgets)} phases"
-        if run.release and phase is None:
-            merged = ", ".join(run.release.phases)
-            stage.result += f"; {run.release.method} of {merged}"
+        stage.result = "; ".join(_made(run, budgets, released=phase is None))
     return read_events(run_json.with_name("log.jsonl"))
 
 
 def is_finished(run_json: Path, phase: str | None = None) -> bool:
     """Whether one phase is trained, or every one and the model released that is made of them."""
-    names = {phase} if phase else runs.load(str(run_json)).models
-    return trained_phases(run_json).issuperset(names)
+    run = runs.load(str(run_json))
+    return trained_phases(run_json, run).issuperset({phase} if phase else run.models)
 
 
-def trained_phases(run_json: Path) -> set[str]:
-    """The phases that have ended and whose models lie beside the run; `release` counts as one."""
-    log = read_events(run_json.with_name("log.jsonl"))
-    ended = {e.phase for e in log if isinstance(e, PhaseEvent) and e.event == "end"}
-    models = run_json.with_name("models")
-    return {phase for phase in ended if (models / phase / "config.json").is_file()}
+def trained_phases(run_json: Path, run: Run) -> set[str]:
+    """The phases of `run` whose models lie where its run.json does or would lie.
+
+    `release` counts as one, where it was made as `run` says. The models alone decide, as they do
+    in trainer/loop.py: a log may be deleted.
+    """
+    return {model for model in run.models if runs.is_made(run_json.parent, run, model)}
+
+
+def _made(run: Run, budgets: dict[str, int], released: bool) -> Iterator[str]:
+    """What a training has come to: `budgets` are tokens of the phases that it trained."""
+    if budgets:
+        phases = "1 phase" if len(budgets) == 1 else f"{len(budgets)} phases"
+        yield f"{amount(sum(budgets.values()))} tokens in {phases}"
+    if released and run.release:
+        yield f"{run.release.method} of {', '.join(run.release.phases)}"
 
 
 def _set_aside(run_json: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from schemas import run as runs
 from schemas import seal as seals
@@ -73,6 +74,12 @@ def make_run(
 def describe_run(
     recipe: Recipe, store: Store, sealed: Seal, heldout_url: str, manifests: Mapping[str, str]
 ) -> Run:
+    start = None
+    if recipe.start:
+        # Where the trainer finds it, whatever folder it is started in.
+        place = {"model": str(Path(recipe.start.model).absolute())}
+        digest = runs.digest_of_weights(recipe.start.model)
+        start = RunStart(settings=recipe.start.model_copy(update=place), digest=digest)
     return Run(
         recipe=recipe.name,
         seed=recipe.seed,
@@ -84,9 +91,7 @@ def describe_run(
             RunPhase(name=name, manifest=store.relative(url), settings=recipe.phases[name])
             for name, url in manifests.items()
         ),
-        start=RunStart(settings=recipe.start, digest=runs.digest_of_weights(recipe.start.model))
-        if recipe.start
-        else None,
+        start=start,
         release=recipe.release,
         title=recipe.title,
         sources=tuple(

@@ -40,7 +40,7 @@ def prepare(
     """The recipe's tokenizer, sealed and in the store; trained only when it never was before."""
     settings = recipe.tokenizer
     if settings.path is not None:
-        sealed, data = _read(settings.path, settings.special)
+        sealed, data = read(settings.path, settings.special)
         seals.save(store.url, sealed, data)
         return sealed
     return train(recipe, store, origins, progress)
@@ -57,7 +57,8 @@ def load(store: Store, sealed: Seal) -> Tokenizer:
     return tokenizer
 
 
-def _read(path: str, special: SpecialIds) -> tuple[Seal, bytes]:
+def read(path: str, special: SpecialIds) -> tuple[Seal, bytes]:
+    """A tokenizer that exists, and its seal; UserError for what is none or has other specials."""
     if exists(join(path, "tokenizer.json")):
         path = join(path, "tokenizer.json")
     if not exists(path):
@@ -82,7 +83,7 @@ def _read(path: str, special: SpecialIds) -> tuple[Seal, bytes]:
 def find(recipe: Recipe, store: Store, origins: Sequence[Origin]) -> Seal | None:
     """The recipe's tokenizer if it need not be trained any more, else None."""
     if recipe.tokenizer.path is not None:
-        return _read(recipe.tokenizer.path, recipe.tokenizer.special)[0]
+        return read(recipe.tokenizer.path, recipe.tokenizer.special)[0]
     memo = _memo(recipe, store, origins)
     if not exists(memo):
         return None

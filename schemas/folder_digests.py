@@ -13,8 +13,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from schemas.digest import content_id
-from schemas.store import exists, join, read_bytes, write_json
+from schemas.digest import content_id, sha256
+from schemas.store import exists, join, read_bytes, write_bytes, write_json
 
 NAME = "digests.json"
 
@@ -33,6 +33,14 @@ def record(folder: Path) -> None:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             files[path.relative_to(folder).as_posix()] = digest
     write(str(folder), files)
+
+
+def put(folder: Path, name: str, data: bytes) -> None:
+    """Write one more file, or another one of its name, and its digest where digests are kept."""
+    write_bytes(str(folder / name), data)
+    files = load(str(folder))
+    if files is not None:
+        write(str(folder), files | {name: sha256(data)})
 
 
 def load(folder: str) -> dict[str, str] | None:

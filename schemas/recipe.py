@@ -11,6 +11,7 @@ Every key is checked; `schemas.recipe_file` reads TOML into this and names the l
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Annotated, Literal, Self
 
@@ -164,7 +165,9 @@ class Release(Frozen):
     base: str | None = None
     weights: tuple[float, ...] = ()
     density: float = Field(0.2, gt=0, le=1)
-    lam: float = Field(1.0, gt=0, description="lambda of TIES: scales the merged change")
+    lam: float = Field(
+        1.0, gt=0, allow_inf_nan=False, description="lambda of TIES: scales the merged change"
+    )
     trim_scope: Literal["tensor", "model"] = "tensor"
     decay: float = Field(0.8, gt=0, le=1, description="ema: what a model counts of the next one")
 
@@ -181,8 +184,14 @@ class Release(Frozen):
             raise ValueError("ema averages the snapshots of one phase; name that one")
         if self.method != "ema" and len(self.phases) < 2:
             raise ValueError(f"{self.method} merges two phases or more")
+        if len(set(self.phases)) < len(self.phases):
+            raise ValueError("phases names one twice; to let it count more, give weights")
+        if self.weights and self.method == "ema":
+            raise ValueError("ema makes its weights from its decay; leave weights out")
         if self.weights and len(self.weights) != len(self.phases):
             raise ValueError("give one weight for each phase, or none")
+        if not all(0 < weight < math.inf for weight in self.weights):
+            raise ValueError("weights must be positive; leave a phase out that has none")
         return self
 
 

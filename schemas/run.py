@@ -24,6 +24,8 @@ from schemas.recipe import (
 )
 from schemas.store import Store, join, read_bytes, write_json
 
+RELEASED = "release.json"  # in models/release: the settings that it was made with
+
 
 class HeldoutStratum(Frozen):
     folder: str  # relative to the store
@@ -76,7 +78,8 @@ class SourceNote(Frozen):
 class Run(Frozen):
     """`run.json`; `seed` starts weights and dropout.
 
-    `id` covers what decides the weights, `checksum` the notes and places as well.
+    `id` covers what decides the weights of the phases' models; `checksum` also the notes, the
+    places, and how they are released: another `release` is another merge, not another training.
     """
 
     format_version: int = 1
@@ -102,7 +105,7 @@ class Run(Frozen):
     def before(self, model: str) -> str | None:
         """The model that another one was made from, by training or by merging over it."""
         first = START if self.start else UNTRAINED
-        if model == first:
+        if model == first or (model == RELEASE and self.release is None):
             return None
         after = {phase.name: phase.settings.after or first for phase in self.phases}
         if model != RELEASE:
@@ -111,7 +114,8 @@ class Run(Frozen):
         return self.release.base or after[self.release.phases[-1]]
 
     def sealed(self) -> Run:
-        content = self.model_dump(mode="json", exclude={"id", "title", "sources", "checksum"})
+        beside = {"id", "release", "title", "sources", "checksum"}
+        content = self.model_dump(mode="json", exclude=beside)
         if self.start:
             del content["start"]["settings"]["model"]  # a place
         return self.model_copy(update={"id": content_id(content)})
@@ -139,18 +143,46 @@ def store_of(run_url: str) -> Store:
     return Store.at(run_url.rsplit("/", 3)[0])
 
 
-def digest_of_weights(model: str) -> str:
-    """sha256 of the weights in a `transformers` directory, or of a Composer checkpoint.
+def is_made(folder: Path, run: Run, model: str) -> bool:
+    """Whether one of a run's models lies in the run's folder, made as the run says.
+
+    A phase's model that is there is the one: all that decides it is in the run's id. A release is
+    the one when its RELEASED says the run's settings.
+    """
+    made = folder / "models" / model
+    if model != RELEASE:
+        return made.is_dir()
+    try:
+        said = Release.model_validate_json((made / RELEASED).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return said == run.release
+
+
+def weights_file(model: str) -> Path:
+    """The weights in a `transformers` directory, or a Composer checkpoint.
 
     Raises UserError when there are none.
     """
     path = Path(model)
-    weights = path / "model.safetensors" if path.is_dir() else path
+    names = ("model.safetensors", "pytorch_model.bin") if path.is_dir() else ("",)
+    for weights in (path / name for name in names):
+        if weights.is_file():
+            return weights
+    raise UserError(
+        f"start.model: {model} is neither a folder with model.safetensors or pytorch_model.bin nor "
+        "a Composer .pt; point it at a model with --set start.model=PATH"
+    )
+
+
+def digest_of_weights(model: str) -> str:
+    """sha256 of a model's weights; UserError when it has none that can be read."""
+    weights = weights_file(model)
     try:
         with weights.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
+    except OSError as error:
         raise UserError(
-            f"start.model: {model} is neither a folder with model.safetensors nor a Composer .pt; "
-            "point it at a model with --set start.model=PATH"
-        ) from None
+            f"start.model: {weights} cannot be read ({error.strerror}); mend its permissions, or "
+            "point it at another model with --set start.model=PATH"
+        ) from error

@@ -11,7 +11,7 @@
             any W, with no all-reduce but that of the gradients
             one step of StableAdamW at the learning rate of the clock
         a checkpoint, and the model as a `transformers` directory
-    once all are trained: the model that the run releases, merged of theirs
+    after the last of all phases: the model that the run releases, merged of theirs
 
 B, the learning rate, scores and snapshots follow the clock of the data, and the dropout of a pack
 is keyed by its place: the state is (window, pack), and resuming is exact (I3). What a step
@@ -52,7 +52,8 @@ DROPOUT = key64("dropout")
 def train(session: Session, phases: tuple[RunPhase, ...]) -> str:
     """Train what is not finished of `phases`, in order; returns where the run stands, in words.
 
-    Once all phases of the run are trained, its model is released, if its recipe says how.
+    Where `phases` are all phases of the run, its model is released after them, if its recipe says
+    how: phases that are trained one by one release nothing, and a call for all of them then does.
     """
     for phase in phases:
         if not session.model_folder(phase.name).exists():

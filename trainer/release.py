@@ -5,16 +5,18 @@
     ema        the snapshots of one phase and its end, the latest counting most
 
 It is merged under a hidden name, scored on the held-out text, and only then named models/release:
-as for a phase, the folder says that this is done. Whatever a kill leaves is made again, to the bit.
+as for a phase, the folder says that this is done, and release.json in it how. One that was made
+otherwise than the run says now is replaced. Whatever a kill leaves is made again, to the bit.
 """
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+from schemas import folder_digests
 from schemas.recipe import RELEASE, Release
-from schemas.store import sync_folder
+from schemas.run import RELEASED, is_made
+from schemas.store import json_file, publish_folder
 from trainer.checkpoint import Point
 from trainer.convert import from_transformers
 from trainer.convert.merge import merge
@@ -24,12 +26,13 @@ from trainer.session import Session
 
 
 def release(session: Session, settings: Release) -> None:
-    """Merge, score and name the model, unless it is there; all phases must be trained.
+    """Merge, score and name the model, unless it is there as `settings` say it is made; all phases
+    must be trained.
 
     Raises UserError when the models differ in more than their weights: rotary bases, for one.
     """
     folder = session.model_folder(RELEASE)
-    if folder.exists():
+    if is_made(session.folder, session.run, RELEASE):
         return
     point = Point.before(session.run.id, RELEASE, _last_step(session, settings))
     session.log.rewind(RELEASE, -1)
@@ -45,8 +48,8 @@ def release(session: Session, settings: Release) -> None:
         text = card.for_session(session, folder, theta)
         if text:
             card.write(merged, text)
-        os.replace(merged, folder)
-        sync_folder(folder.parent)
+        folder_digests.put(merged, RELEASED, json_file(settings.model_dump(mode="json")))
+        publish_folder(merged, folder)
     session.ranks.wait()
     report(session)
 

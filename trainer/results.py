@@ -52,9 +52,9 @@ def snapshot(session: Session, model: ModernBert, theta: Theta, point: Point) ->
 
 
 def snapshots(session: Session, phase: str) -> list[Path]:
-    """The models kept inside a phase, the latest last."""
-    named = [(path.name.rpartition("-"), path) for path in session.snapshots.glob("[!.]*")]
-    mine = [(int(step), path) for (name, _, step), path in named if name == phase]
+    """The models kept inside a phase, the latest last; whatever else lies there is none."""
+    found = ((path.name.rpartition("-"), path) for path in session.snapshots.glob("[!.]*/"))
+    mine = [(int(step), p) for (name, _, step), p in found if name == phase and step.isdecimal()]
     return [path for _, path in sorted(mine)]
 
 

@@ -16,11 +16,12 @@ from typing import NamedTuple
 
 from schemas import seal as seals
 from schemas.errors import UserError
-from schemas.run import RunStart, digest_of_weights
+from schemas.recipe import ModelSettings, Start
+from schemas.run import RunStart, digest_of_weights, weights_file
 from schemas.seal import Seal
 from trainer.convert import from_composer, from_transformers
 from trainer.convert.composer_moments import Moments
-from trainer.convert.shrink import shrink
+from trainer.convert.shrink import shrink, stride_of
 from trainer.model import ModelConfig, ModernBert, Theta
 
 # What weights do not fit without, by its name in a recipe's [model].
@@ -38,6 +39,44 @@ class StartModel(NamedTuple):
     def step(self) -> int:
         """Of the optimiser, from which it goes on."""
         return self.moments.step if self.moments else 0
+
+
+def require_fit(start: Start, model: ModelSettings, sealed: Seal | None) -> None:
+    """Refuse what `load` would refuse, as far as it can be told without the weights.
+
+    `sealed` None: the tokenizer is not known yet. Of a Composer checkpoint only the weights tell
+    sizes. Raises UserError.
+    """
+    path = Path(start.model)
+    weights_file(start.model)
+    if sealed is not None:
+        _require_tokenizer(path, sealed)
+    if not path.is_dir():
+        return
+    try:
+        theirs = from_transformers.read_config(path)
+    except UserError as error:
+        raise UserError(f"start.model: {error}; start from another model") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"start.model: {path / 'config.json'} is no configuration of a ModernBERT "
+            f"({type(error).__name__}: {error}); fetch the model again"
+        ) from error
+    ours = ModelConfig(
+        vocab_size=sealed.vocab_size if sealed else theirs.vocab_size,
+        hidden_size=model.hidden_size,
+        num_layers=model.num_layers,
+        num_heads=model.num_heads,
+        intermediate_size=model.intermediate_size,
+        global_every=model.global_every,
+        local_window=model.local_window,
+    )
+    _require_sizes(path, theirs, ours)
+    if not _is_of_size(theirs, ours):
+        try:
+            stride_of(theirs, ours.hidden_size, ours.num_heads)
+        except UserError as error:
+            raise UserError(f"start.model: {path}: {error}") from error
 
 
 def load(start: RunStart, sealed: Seal, config: ModelConfig, theta: Theta) -> StartModel:
@@ -60,13 +99,17 @@ def load(start: RunStart, sealed: Seal, config: ModelConfig, theta: Theta) -> St
     else:
         model, theta, moments = from_composer.load(path, theta, head_dim=config.head_dim)
     _require_sizes(path, model.config, config)
-    if (model.config.hidden_size, model.config.num_heads) == (config.hidden_size, config.num_heads):
+    if _is_of_size(model.config, config):
         return StartModel(model, theta, moments)
     try:
         small = shrink(model, config.hidden_size, config.num_heads, start.settings.rescale)
     except UserError as error:
         raise UserError(f"start.model: {path}: {error}") from error
     return StartModel(small, theta, None)
+
+
+def _is_of_size(theirs: ModelConfig, ours: ModelConfig) -> bool:
+    return (theirs.hidden_size, theirs.num_heads) == (ours.hidden_size, ours.num_heads)
 
 
 def _require_tokenizer(path: Path, sealed: Seal) -> None:

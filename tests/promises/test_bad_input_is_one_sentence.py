@@ -100,6 +100,23 @@ def test_a_budget_that_cannot_be_met(refuse: Refuse) -> None:
     assert "lower pool_tokens, raise max_epochs or add sources" in told
 
 
+@pytest.mark.parametrize("command", ["run", "train"])
+def test_training_in_a_store_that_is_on_no_disk(
+    command: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, "tiny", "--no-server", "--store", "memory://store"]) == 2
+    told = capfd.readouterr().err
+    assert told.startswith("mmbert: --store memory://store: training needs a store on a local disk")
+    assert told.count("\n") == 1
+
+
+def test_a_start_model_that_cannot_be_started_from(refuse: Refuse, tmp_path: Path) -> None:
+    told = refuse(*DATA, **{"start.model": "hf://someone/model"})
+    assert told.startswith("start.model: hf://someone/model is not on a disk of this machine")
+    told = refuse(*DATA, **{"start.model": str(tmp_path)})
+    assert told.startswith(f"start.model: {tmp_path} is neither a folder with model.safetensors")
+
+
 @pytest.fixture
 def built(corpus: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> str:
     """The URL of a run.json whose shards exist."""

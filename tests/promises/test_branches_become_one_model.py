@@ -13,6 +13,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from flows.stages import is_finished
+from pipelines.verify import verify_store
+from schemas import run as runs
 from schemas.recipe import Release
 from tests import ranks
 from tests.runs import alone, make_run, phase_settings
@@ -124,6 +127,35 @@ def test_the_release_is_the_merge_of_the_branches_and_is_scored_like_a_phase(
     assert ours.line()["languages"] == scores["release"]["languages"]
 
 
+def test_other_knobs_make_another_release_and_train_nothing(copy: Path) -> None:
+    """The run keeps its id and its folder; the release that stands there is replaced."""
+    with alone(copy) as session:
+        train(session, session.run.phases)
+    before = weights(copy)
+    flatter = TIES.model_copy(update={"density": 1.0, "lam": 0.5})
+    url = runs.publish(
+        runs.store_of(str(copy)),
+        runs.load(str(copy)).model_copy(update={"release": flatter}).sealed(),
+    )
+    assert Path(url) == copy
+    assert damaged(copy) == []
+    assert not is_finished(copy)
+    assert all(is_finished(copy, phase) for phase in PHASES)
+
+    steps = [line for line in lines(copy) if line["kind"] == "step"]
+    with alone(copy) as session:
+        train(session, session.run.phases)
+    assert is_finished(copy)
+    assert [line for line in lines(copy) if line["kind"] == "step"] == steps
+    told = [line for line in lines(copy) if line["phase"] == "release"]
+    assert [line.get("event", line["kind"]) for line in told] == ["start", "heldout", "end"]
+    after = weights(copy)
+    changed = {folder for folder in before | after if before.get(folder) != after.get(folder)}
+    assert changed == {"models/release"}
+    assert "density 1, lambda 0.5" in (copy.parent / "models/release/README.md").read_text()
+    assert damaged(copy) == []
+
+
 def test_one_phase_alone_releases_nothing_and_all_together_do(copy: Path) -> None:
     with alone(copy) as session:
         assert "finished decay-all: " in train(session, chosen(session.run, "decay-all"))
@@ -132,13 +164,19 @@ def test_one_phase_alone_releases_nothing_and_all_together_do(copy: Path) -> Non
         assert session.model_folder("release").exists()
 
 
+def damaged(run_json: Path) -> list[str]:
+    """What is not as it was written in the run's folder; its strata have no stratum.json."""
+    found = verify_store(runs.store_of(str(run_json))).problems
+    return [problem for problem in found if problem.startswith("runs/")]
+
+
 class Killed(Exception):
     pass
 
 
 @pytest.mark.parametrize(
     ("at", "call"),
-    [("log_event", 1), ("merge", 1), ("score", 1), ("log_event", 2), ("sync_folder", 1)],
+    [("log_event", 1), ("merge", 1), ("score", 1), ("log_event", 2), ("publish_folder", 1)],
 )
 def test_a_release_that_was_interrupted_is_made_again(
     straight: Path, copy: Path, monkeypatch: pytest.MonkeyPatch, at: str, call: int

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -29,6 +28,7 @@ from torch import Tensor
 from schemas import folder_digests
 from schemas.errors import UserError
 from schemas.progress import Progress, silent
+from schemas.store import publish_folder
 from trainer.convert import from_transformers
 from trainer.convert.average import average, exponential_weights
 from trainer.convert.output import replaceable
@@ -93,8 +93,7 @@ def merge(
         from_transformers.load(temporary)
         card.write(temporary, card.short(json.loads((temporary / "config.json").read_bytes())))
         folder_digests.record(temporary)
-        shutil.rmtree(output, ignore_errors=True)
-        os.replace(temporary, output)
+        publish_folder(temporary, output)
     except OSError as error:
         raise UserError(
             f"cannot write {output}: {error.strerror or error}; free space or fix the permissions "

@@ -53,7 +53,7 @@ def shrink(
 ) -> ModernBert:
     """The strided copy of a model, with weights of its own."""
     config = model.config
-    stride = _stride(config, hidden_size, num_heads)
+    stride = stride_of(config, hidden_size, num_heads)
     factor = {"none": 1.0, "sqrt": math.sqrt(stride), "linear": float(stride)}.get(
         str(rescale), rescale
     )
@@ -96,7 +96,8 @@ def _rows_of_heads(config: ModelConfig, stride: int) -> Tensor:
     return rows[::stride].flatten()
 
 
-def _stride(config: ModelConfig, hidden_size: int, num_heads: int) -> int:
+def stride_of(config: ModelConfig, hidden_size: int, num_heads: int) -> int:
+    """Every how many-th channel and head is kept of a model; UserError where that is no number."""
     stride = config.hidden_size // max(1, hidden_size)
     if stride < 1 or (stride * hidden_size, stride * num_heads) != (
         config.hidden_size,

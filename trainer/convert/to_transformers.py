@@ -9,7 +9,6 @@ their logits are compared, and only then does it get its name. Reads and writes 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ from torch import Tensor
 from schemas import folder_digests
 from schemas.digest import Json
 from schemas.errors import UserError
-from schemas.store import join, read_bytes
+from schemas.store import join, publish_folder, read_bytes
 from trainer.convert import from_transformers
 from trainer.convert.output import replaceable
 from trainer.model import ModelConfig, ModernBert, Theta
@@ -64,8 +63,7 @@ def export(
         _write_tokenizer(str(tokenizer_folder), temporary, model.config)
     _verify(temporary)
     folder_digests.record(temporary)
-    shutil.rmtree(directory, ignore_errors=True)
-    os.replace(temporary, directory)
+    publish_folder(temporary, directory)
 
 
 def compare_logits(model: ModernBert, directory: Path, documents: Sequence[Tensor]) -> float:

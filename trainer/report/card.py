@@ -7,17 +7,17 @@ whose run nobody knows. No card names a place of the machine.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from schemas import folder_digests
+from schemas import run as runs
 from schemas.figures import amount, bits
 from schemas.language import language_name
 from schemas.recipe import MAX_POSITION, RELEASE, START, UNTRAINED, ModelSettings
-from schemas.store import Store, write_bytes
+from schemas.store import Store
 from trainer.flops import num_parameters
 from trainer.report import history, tables, words
 from trainer.report.exposure import Exposure
@@ -80,11 +80,7 @@ def short(config: Fields) -> str:
 
 def write(folder: Path, text: str) -> None:
     """Put a card into a model's folder, in place of one that is there, and in its digests."""
-    write_bytes(str(folder / NAME), text.encode())
-    files = folder_digests.load(str(folder))
-    if files is not None:
-        digest = hashlib.sha256(text.encode()).hexdigest()
-        folder_digests.write(str(folder), files | {NAME: digest})
+    folder_digests.put(folder, NAME, text.encode())
 
 
 def with_bases(text: str, theta: Theta) -> str:
@@ -112,8 +108,9 @@ def for_session(session: Session, folder: Path, theta: Theta) -> str | None:
 def rewrite_all(run_folder: Path, store: Store | None = None) -> list[Path]:
     """Write the cards of all models of a run that are there; returns their folders."""
     found = history.read(run_folder, store)
-    folders = [run_folder / "models" / name for name in (UNTRAINED, START, *found.run.models)]
-    there = [folder for folder in folders if (folder / "config.json").is_file()]
+    names = (UNTRAINED, START, *found.run.models)
+    # Not of a release that was made otherwise than run.json says by now.
+    there = [run_folder / "models" / n for n in names if runs.is_made(run_folder, found.run, n)]
     for folder in there:
         config = json.loads((folder / "config.json").read_bytes())
         write(folder, of_run(found, folder.name, theta_of(config)))

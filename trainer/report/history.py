@@ -196,6 +196,7 @@ def read(folder: Path, store: Store | None = None, upto: tuple[str, int] | None 
             )
         )
     names = {phase.name for phase in run.phases}
+    names |= set() if run.release else {RELEASE}  # of an earlier wish
     others = {
         name: scores[-1] for name, scores in log.scores.items() if scores and name not in names
     }

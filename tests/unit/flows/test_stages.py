@@ -1,37 +1,46 @@
-"""A run is finished when its phases are trained and the model made of them is released."""
+"""A run is finished when its phases are trained and the model made of them is released as it says.
+
+The models alone say so: a run's log may be deleted.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from flows import stages, training
+from flows.console import Stage
+from flows.job import Profile
+from flows.scores import Event, Step, TrainingWarning
 from flows.stages import is_finished, trained_phases
+from schemas import run as runs
 from schemas.recipe import Release
 from tests.runs import make_run, phase_settings
-from trainer.journal import Lines
 
 RELEASE = Release(method="average", phases=("pretrain", "extend"))
 
 
 def end(run_json: Path, name: str) -> None:
-    """As the trainer leaves a phase, or the release, that is done."""
-    line = {"kind": "phase", "event": "end", "phase": name, "step": 3}
-    Lines(run_json.with_name("log.jsonl"), write=True).append(line)
+    """As the trainer leaves a phase, or the release, that is done, without a log."""
     model = run_json.parent / "models" / name
     model.mkdir(parents=True)
-    (model / "config.json").write_text("{}")
+    if name == "release":
+        (model / "release.json").write_text(RELEASE.model_dump_json())
 
 
 def test_the_release_is_the_last_thing_to_be_done(tmp_path: Path) -> None:
     phases = {"pretrain": phase_settings(), "extend": phase_settings(after="pretrain")}
     run_json = Path(make_run(tmp_path, phases, release=RELEASE))
-    assert trained_phases(run_json) == set()
+    assert trained_phases(run_json, runs.load(str(run_json))) == set()
     for name in phases:
         end(run_json, name)
         assert is_finished(run_json, name)
         assert not is_finished(run_json)
     end(run_json, "release")
     assert is_finished(run_json)
-    assert trained_phases(run_json) == {"pretrain", "extend", "release"}
+    assert trained_phases(run_json, runs.load(str(run_json))) == {"pretrain", "extend", "release"}
 
 
 def test_without_a_release_the_last_phase_is_the_end(tmp_path: Path) -> None:
@@ -39,3 +48,64 @@ def test_without_a_release_the_last_phase_is_the_end(tmp_path: Path) -> None:
     assert not is_finished(run_json)
     end(run_json, "pretrain")
     assert is_finished(run_json)
+
+
+def test_a_release_of_other_settings_is_not_the_one(tmp_path: Path) -> None:
+    phases = {"pretrain": phase_settings(), "extend": phase_settings()}
+    run_json = Path(make_run(tmp_path, phases, release=RELEASE))
+    for name in (*phases, "release"):
+        end(run_json, name)
+    run = runs.load(str(run_json))
+    for other in (RELEASE.model_copy(update={"weights": (1.0, 2.0)}), None):
+        wished = run.model_copy(update={"release": other}).sealed()
+        assert wished.id == run.id
+        assert trained_phases(run_json, wished) == set(phases)
+    assert wished.before("release") is None
+    (run_json.parent / "models" / "release" / "release.json").unlink()
+    assert not is_finished(run_json)
+
+
+def test_a_phase_of_its_own_is_timed_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither the phases that are done nor those that are not asked for are counted."""
+    phases = {
+        name: phase_settings(budget_tokens=20_000) for name in ("pretrain", "extend", "decay")
+    }
+    run_json = Path(make_run(tmp_path, phases))
+    end(run_json, "pretrain")
+    told: list[tuple[str, int, int]] = []
+
+    def trains(
+        run_json: Path, phase: str | None, profile: Profile, on_event: Callable[[Event], None]
+    ) -> None:
+        for name in ("pretrain", "extend"):  # the log is told from its start
+            on_event(Step(phase=name, step=1, tokens=250, loss=1, lr=1, eta_s=30))
+        end(run_json, "extend")
+
+    def tells(self: Stage, line: str, done: int, of: int) -> None:
+        told.append((line, done, of))
+
+    monkeypatch.setattr(training, "train", trains)
+    monkeypatch.setattr(Stage, "progress", tells)
+    stages.train(str(run_json), "extend", Profile(), fresh=False)
+    assert [(done, of) for _, done, of in told] == [(250, 20_000)]
+    assert "30 s left" in told[0][0]
+    assert "20 k tokens in 1 phase" in "".join(capsys.readouterr())
+
+
+def test_a_warning_of_the_training_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_json = Path(make_run(tmp_path, {"pretrain": phase_settings()}))
+
+    def trains(
+        run_json: Path, phase: str | None, profile: Profile, on_event: Callable[[Event], None]
+    ) -> None:
+        for step in (1, 2):
+            on_event(TrainingWarning(phase="pretrain", step=step, text="trackio is dropped"))
+        end(run_json, "pretrain")
+
+    monkeypatch.setattr(training, "train", trains)
+    stages.train(str(run_json), None, Profile(), fresh=False)
+    assert "".join(capsys.readouterr()).count("trackio is dropped") == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from pydantic import ValidationError
 
@@ -50,6 +52,16 @@ def test_branches_are_merged_over_the_phase_or_the_model_they_came_from() -> Non
         (TIES, {"decay_all": {"rope_theta": 10_000}}, "phases of rope_theta 10000, 160000: "),
         ({"method": "ema", "phases": ["extend"]}, {}, "set phases.extend.snapshots to 2 or more"),
         ({"method": "average", "phases": ["extend"]}, {}, "average merges two phases or more"),
+        (TIES | {"phases": ["decay-all", "decay-all"]}, {}, "phases names one twice; to let it"),
+        (TIES | {"weights": [1.0, 0.0]}, {}, "weights must be positive"),
+        (TIES | {"weights": [1.0, math.inf]}, {}, "weights must be positive"),
+        (TIES | {"weights": [1.0]}, {}, "give one weight for each phase"),
+        (TIES | {"lam": math.inf}, {}, "lam"),
+        (
+            {"method": "ema", "phases": ["extend"], "weights": [1.0]},
+            {"extend": {"snapshots": 2}},
+            "leave weights out",
+        ),
     ],
 )
 def test_what_cannot_be_merged_is_told(

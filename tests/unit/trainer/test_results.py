@@ -15,6 +15,7 @@ from trainer.journal import Lines
 from trainer.loop import train
 from trainer.phase import Phase
 from trainer.report import draw
+from trainer.results import snapshots
 from trainer.session import Session
 
 SNAPSHOTS = phase_settings(batch_packs=1, snapshots=4)
@@ -57,6 +58,19 @@ def test_snapshots_lie_evenly_over_the_clock(trained: Path) -> None:
     assert len(steps_of(trained, "decay")) == 1
     last = max(line["step"] for line in log if line["phase"] == "decay-2")
     assert wanted[-1] < last
+
+
+def test_what_is_no_snapshot_is_left_alone(trained: Path) -> None:
+    folder = trained.parent / "snapshots"
+    (folder / "decay-2-notes").mkdir()
+    (folder / "notes.txt").touch()
+    (folder / "decay-2-7").touch()
+    with alone(trained) as session:
+        found = [path.name for path in snapshots(session, "decay-2")]
+    for stray in ("notes.txt", "decay-2-7"):
+        (folder / stray).unlink()
+    (folder / "decay-2-notes").rmdir()
+    assert found == [f"decay-2-{step}" for step in steps_of(trained, "decay-2")]
 
 
 def test_the_moving_average_counts_each_snapshot_half_of_the_next(trained: Path) -> None:

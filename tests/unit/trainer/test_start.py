@@ -6,10 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from schemas import seal as seals
 from schemas.errors import UserError
-from schemas.recipe import Start
+from schemas.recipe import ModelSettings, Start
 from schemas.run import RunStart, digest_of_weights
 from tests.composer import payload, save
 from tests.runs import tokenizer_json
@@ -21,6 +23,7 @@ from trainer.model import ModelConfig, Theta
 
 OURS = ModelConfig(VOCAB_SIZE, 64, 4, 2, 96)
 THETA = Theta(160_000.0, 160_000.0)
+SIZES = ModelSettings(hidden_size=64, num_layers=4, num_heads=2, intermediate_size=96)
 SEALED = seals.seal(tokenizer_json(), SPECIAL, "tests")
 
 
@@ -60,6 +63,8 @@ def test_other_sizes_are_refused(tmp_path: Path, changed: dict[str, int], told: 
     path = model(tmp_path / "m", replace(OURS, **changed))
     with pytest.raises(UserError, match=told):
         load(path)
+    with pytest.raises(UserError, match=told):  # and before any work, without the weights
+        start.require_fit(Start(model=str(path)), SIZES, SEALED)
 
 
 def test_another_tokenizer_beside_the_weights_is_refused_naming_both(tmp_path: Path) -> None:
@@ -85,3 +90,29 @@ def test_other_weights_than_the_run_was_described_with_are_refused(tmp_path: Pat
     gone = RunStart(settings=Start(model=str(tmp_path / "gone")), digest="0" * 64)
     with pytest.raises(UserError, match=r"--set start\.model=PATH"):
         start.load(gone, SEALED, OURS, THETA)
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ("{", "is no configuration of a ModernBERT"),
+        ('{"model_type": "modernbert"}', "is no configuration of a ModernBERT"),
+        ('{"model_type": "bert"}', "only 'modernbert' can be read"),
+    ],
+)
+def test_a_folder_of_no_such_model_is_refused(tmp_path: Path, config: str, told: str) -> None:
+    with pytest.raises(UserError, match="neither a folder with model"):
+        start.require_fit(Start(model=str(tmp_path)), SIZES, None)
+    (tmp_path / "model.safetensors").touch()
+    (tmp_path / "config.json").write_text(config)
+    with pytest.raises(UserError, match=told):
+        start.require_fit(Start(model=str(tmp_path)), SIZES, None)
+
+
+def test_weights_as_pytorch_saved_them_are_taken(tmp_path: Path) -> None:
+    path = model(tmp_path / "m", OURS)
+    torch.save(load_file(path / "model.safetensors"), path / "pytorch_model.bin")
+    (path / "model.safetensors").unlink()
+    start.require_fit(Start(model=str(path)), SIZES, SEALED)
+    weight = load(path).model.state_dict()["head.dense.weight"]
+    assert torch.equal(weight, build(OURS, 0).state_dict()["head.dense.weight"])
