@@ -35,8 +35,7 @@ def run_job(
     flow: Literal["run", "data", "train"], job: Job, no_server: bool, as_json: bool
 ) -> None:
     """Run a flow, on a Prefect server of its own unless told not to, and show what came out."""
-    if as_json:
-        console.use_stderr()
+    console.leave_stdout(as_json)
     recipe = job.chosen(job.load())  # a mistake in the recipe is told before a server starts
     if flow != "data" and local_path(job.at().url) is None:
         raise UserError(

@@ -27,9 +27,9 @@ class Console:
     def __init__(self) -> None:
         self._out = Terminal(highlight=False, soft_wrap=True)
 
-    def use_stderr(self) -> None:
-        """Leave stdout to `--json`."""
-        self._out = Terminal(highlight=False, soft_wrap=True, stderr=True)
+    def leave_stdout(self, as_json: bool) -> None:
+        """Talk on stderr when stdout is `--json`'s."""
+        self._out = Terminal(highlight=False, soft_wrap=True, stderr=as_json)
 
     @property
     def height(self) -> int:

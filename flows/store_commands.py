@@ -101,8 +101,7 @@ def verify(
     from schemas.manifest import store_of
     from schemas.store import Store, exists
 
-    if as_json:
-        console.use_stderr()
+    console.leave_stdout(as_json)
     place = Store.at(store)
     if not exists(place.url):
         raise UserError(f"there is no store {place.url}; name one with --store")
