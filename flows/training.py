@@ -51,7 +51,7 @@ def train(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=environment() | {FAMILY: family},
+            env=environment(profile.num_threads) | {FAMILY: family},
             start_new_session=True,
         )
     try:
@@ -72,7 +72,7 @@ def train(
     if child.returncode:
         sentence, code = last_words(printed.read_bytes()[start:].decode(errors="replace"))
         kind = UserError if 2 in (child.returncode, code) else TrainingError
-        raise kind(sentence or f"training ended with status {child.returncode}; see {printed}")
+        raise kind(sentence or _killed(child.returncode, printed))
 
 
 def command(run_json: Path, phase: str | None, profile: Profile) -> list[str]:
@@ -87,11 +87,19 @@ def command(run_json: Path, phase: str | None, profile: Profile) -> list[str]:
     return [sys.executable, *(launcher if profile.num_processes > 1 else []), *trainer]
 
 
-def environment() -> dict[str, str]:
+def _killed(status: int, printed: Path) -> str:
+    if status >= 0:
+        return f"training ended with status {status}; see {printed}"
+    name = signal.Signals(-status).name
+    return f"training was killed ({name}); run the same command to go on from the last checkpoint"
+
+
+def environment(num_threads: int) -> dict[str, str]:
     # glibc would give every large tensor back to the kernel and fault it in again: 4-31 % slower.
     faster = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 34)}
     # Threads that spin while they wait are 3 times slower beside anything else that runs.
     faster["OMP_WAIT_POLICY"] = "PASSIVE"
+    faster["OMP_NUM_THREADS"] = str(num_threads)  # else torchrun prints a banner and takes 1
     return faster | os.environ | {"PYTHONUNBUFFERED": "1"}
 
 
