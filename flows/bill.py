@@ -22,6 +22,7 @@ TO_MIX = "  new         + manifest and training of {}"
 GPU_FROM_HOURS = 24.0  # on this machine; a training that takes longer is told in GPU hours
 GPUS = 8
 WIDTH = 100
+MOST_LANGUAGES = 10  # of a phase, as long as nobody asks for all
 MOST_ABSENT = 120
 
 
@@ -53,16 +54,19 @@ def bill(plan: Plan) -> Iterator[str]:
     yield from _time(plan)
 
 
-def listing(plan: Plan) -> Iterator[str]:
-    """What each language gets, phase by phase; an empty line and a heading before each."""
+def listing(plan: Plan, every: bool = True) -> Iterator[str]:
+    """What languages get, phase by phase: `every` one, or the first; a heading before each."""
     for phase in plan.phases:
         yield ""
         yield f"{phase.name}: what each language gets"
-        for share in phase.languages:
+        shown = phase.languages if every else phase.languages[:MOST_LANGUAGES]
+        for share in shown:
             yield (
                 f"  {share.language:<6}{share.tokens:>19,} tokens{share.rows:>16,} rows"
                 f"{share.epochs:>10.3f} epochs"
             )
+        if len(phase.languages) > len(shown):
+            yield f"  and {len(phase.languages) - len(shown):,} more: --all lists them"
         reasons: dict[str, list[str]] = {}
         for absence in phase.absent:
             reasons.setdefault(absence.reason, []).append(absence.language)

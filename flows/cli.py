@@ -128,12 +128,13 @@ def plan(
     store: StoreUrl = STORE,
     overrides: Set = None,
     phase: Phase = None,
+    every: Annotated[bool, typer.Option("--all", help="List every language.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """The bill first: what is reused, what is new, and what each language gets."""
     from flows.commands import show_plan
 
-    show_plan(_job(recipe, on, store, overrides, phase), as_json)
+    show_plan(_job(recipe, on, store, overrides, phase), as_json, every)
 
 
 @app.command()

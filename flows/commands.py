@@ -86,12 +86,12 @@ def _orchestrated(store: Store, no_server: bool) -> Iterator[None]:
         yield
 
 
-def show_plan(job: Job, as_json: bool) -> None:
+def show_plan(job: Job, as_json: bool, every: bool = True) -> None:
     plan = make_plan(job)
     if as_json:
         print(json.dumps(plan.public()))
         return
-    for line in (*bill(plan), *listing(plan)):
+    for line in (*bill(plan), *listing(plan, every)):
         console.say(line)
 
 

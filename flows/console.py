@@ -21,15 +21,23 @@ from flows.scores import ScoreTable
 from schemas.figures import bits, duration
 
 PLAIN_INTERVAL_S = 10.0
+PLAIN_WIDTH = 100  # where no terminal says
+
+
+def _terminal(stderr: bool) -> Terminal:
+    out = Terminal(highlight=False, soft_wrap=True, stderr=stderr)
+    if not out.is_terminal:
+        out.width = PLAIN_WIDTH
+    return out
 
 
 class Console:
     def __init__(self) -> None:
-        self._out = Terminal(highlight=False, soft_wrap=True)
+        self._out = _terminal(stderr=False)
 
     def leave_stdout(self, as_json: bool) -> None:
         """Talk on stderr when stdout is `--json`'s."""
-        self._out = Terminal(highlight=False, soft_wrap=True, stderr=as_json)
+        self._out = _terminal(stderr=as_json)
 
     @property
     def height(self) -> int:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import fsspec
 
 from flows.supply import has_published_sizes
+from pipelines.inventory import sample_hint
 from schemas.errors import UserError
 from schemas.recipe import Recipe
 
@@ -172,6 +173,4 @@ def _remedy(recipe: Recipe, key: str, place: str) -> str:
     if key == "start.model":
         return "point it at a model with --set start.model=PATH"
     source = recipe.sources[key.split(".")[1]]
-    made = source.format in ("fineweb2", "dclm", "dolmino")
-    sample = " or write a sample with `mmbert sample DIR`" if made else ""
-    return f"put its text there, point it elsewhere with --set {key}=DIR{sample}"
+    return f"put its text there, point it elsewhere with --set {key}=DIR{sample_hint(source)}"

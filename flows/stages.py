@@ -26,6 +26,7 @@ from flows.scores import (
 from schemas import run as runs
 from schemas.errors import UserError
 from schemas.figures import amount, duration, num_bytes
+from schemas.ledger import total
 from schemas.manifest import Manifest
 from schemas.recipe import RELEASE, Recipe
 from schemas.run import Run
@@ -72,6 +73,10 @@ def tokenizer(recipe: Recipe, store: Store, origins: Sequence[Origin]) -> Seal:
     with console.stage("tokenizer") as stage:
         seal = prepare(recipe, store, origins, stage.progress)
         stage.result = f"{seal.vocab_size:,} pieces, {seal.origin}, {seal.digest[:12]}"
+    if recipe.start:  # a model of another tokenizer is refused before any text is built
+        from trainer.start import require_fit
+
+        require_fit(recipe.start, recipe.model, seal)
     return seal
 
 
@@ -86,11 +91,24 @@ def build(
         plan = plan_build(recipe, store, seal, origins)
         strata = build(recipe, store, seal, plan, workers, stage.progress)
         trained_on = [stratum for stratum in strata if stratum.name.tier != HELDOUT]
+        found = total(stratum.ledger for stratum in strata)
         stage.result = (
             f"{len(strata) - len(plan.reused)} built, {len(plan.reused)} reused; "
+            f"{found.kept:,} of {found.read:,} documents kept, "
             f"{amount(sum(s.tokens for s in trained_on))} tokens to train on"
         )
+    for line in kept_nothing(strata):
+        console.say(line)
     return strata
+
+
+def kept_nothing(strata: Sequence[Stratum]) -> Iterator[str]:
+    """A line for each source of which no document was kept: mostly a mistake in its settings."""
+    for source in sorted({stratum.name.source for stratum in strata}):
+        found = total(s.ledger for s in strata if s.name.source == source)
+        if found.read and not found.kept:
+            why = ", ".join(f"{reason} {count:,}" for reason, count in found.dropped.items())
+            yield f"  ! {source}: none of its {found.read:,} documents was kept ({why})"
 
 
 @task("manifest of {phase}")

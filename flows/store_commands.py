@@ -119,7 +119,8 @@ def verify(
             f"  {report.num_undigested:,} files or folders come without digests, from an earlier "
             "version: only their content was compared"
         )
-    found = f"{len(report.problems):,} problems" if report.problems else "no problem"
+    number = len(report.problems)
+    found = f"{number:,} problem{'s' if number > 1 else ''}" if number else "no problem"
     console.say(f"  {found} in {report.num_files:,} files, {num_bytes(report.num_bytes)}, re-read")
     if as_json:
         told = {

@@ -94,7 +94,7 @@ def _origins(name: str, source: Source) -> list[Origin]:
     if not groups:
         raise UserError(
             f"sources.{name}: {source.path} holds no text in the {source.format} layout; "
-            f"point it elsewhere with --set sources.{name}.path=DIR{_sample(source)}"
+            f"point it elsewhere with --set sources.{name}.path=DIR{sample_hint(source)}"
         )
     return [
         Origin(source_name, language, tuple(sorted(files, key=lambda f: f.relative)))
@@ -107,17 +107,19 @@ def _files(name: str, source: Source) -> Iterable[tuple[str, str, int]]:
     if not fs.exists(root):
         raise UserError(
             f"sources.{name}.path: {source.path} does not exist; point it elsewhere with "
-            f"--set sources.{name}.path=DIR{_sample(source)}"
+            f"--set sources.{name}.path=DIR{sample_hint(source)}"
         )
     for path, info in fs.find(root, detail=True).items():
         relative = posixpath.basename(path) if path == root else posixpath.relpath(path, root)
         yield fs.unstrip_protocol(path), relative, int(info["size"] or 0)
 
 
-def _sample(source: Source) -> str:
+def sample_hint(source: Source) -> str:
     """What a sample can do for it: there is none of any other data set."""
-    made = source.format in ("fineweb2", "dclm", "dolmino")
-    return " or write a sample with `mmbert sample DIR`" if made else ""
+    if source.format not in ("fineweb2", "dclm", "dolmino"):
+        return ""
+    folder = posixpath.dirname(source.path) or "."
+    return f" or write a sample with `mmbert sample {folder}`"
 
 
 def _place(name: str, source: Source, relative: str) -> tuple[str, str, str] | None:

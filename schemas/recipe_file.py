@@ -33,11 +33,21 @@ def load_recipe(
     layers = [*_files(reference, packaged), *map(override_layer, overrides)]
     merged: Table = {}
     for layer in layers:
-        merged = merge(merged, layer.table)
+        merged = merge(_one_tokenizer(merged, layer.table), layer.table)
     try:
         return Recipe.model_validate(merged)
     except ValidationError as error:
         raise UserError(_sentence(error, merged, layers)) from None
+
+
+def _one_tokenizer(below: Table, above: Table) -> Table:
+    """A layer that names one kind of tokenizer replaces the other kind below it."""
+    old, new = below.get("tokenizer"), above.get("tokenizer")
+    kinds = {"path", "train"}
+    if not (isinstance(old, dict) and isinstance(new, dict) and len(kinds & new.keys()) == 1):
+        return below
+    kept = {key: value for key, value in old.items() if key not in kinds - new.keys()}
+    return {**below, "tokenizer": kept}
 
 
 def packaged_names(packaged: Path | None) -> list[str]:

@@ -14,9 +14,11 @@ from flows import stages, training
 from flows.console import Stage
 from flows.job import Profile
 from flows.scores import Event, Step, TrainingWarning
-from flows.stages import is_finished, trained_phases
+from flows.stages import is_finished, kept_nothing, trained_phases
 from schemas import run as runs
+from schemas.ledger import Ledger
 from schemas.recipe import Release
+from schemas.stratum import Stratum, StratumName
 from tests.runs import make_run, phase_settings
 
 RELEASE = Release(method="average", phases=("pretrain", "extend"))
@@ -109,3 +111,20 @@ def test_a_warning_of_the_training_is_said_once(
     monkeypatch.setattr(training, "train", trains)
     stages.train(str(run_json), None, Profile(), fresh=False)
     assert "".join(capsys.readouterr()).count("trackio is dropped") == 1
+
+
+def test_a_source_of_which_nothing_was_kept_is_told() -> None:
+    def stratum(source: str, read: int, kept: int) -> Stratum:
+        dropped = {"no_text": read - kept} if read > kept else {}
+        return Stratum(
+            id="",
+            name=StratumName(source=source, language="eng_Latn"),
+            tokenizer="",
+            vocab_size=0,
+            ledger=Ledger(read=read, kept=kept, dropped=dropped),
+            shards=(),
+            made_from={},
+        )
+
+    lines = list(kept_nothing([stratum("notes", 303, 0), stratum("dclm", 10, 9)]))
+    assert lines == ["  ! notes: none of its 303 documents was kept (no_text 303)"]

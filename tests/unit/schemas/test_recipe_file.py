@@ -171,3 +171,14 @@ def test_a_missing_recipe_lists_the_packaged_ones(packaged: Path, reference: str
 @pytest.mark.parametrize("text", ["phases.pretrain.tau", "=1", "a b=1"])
 def test_a_set_without_key_or_value_shows_how(packaged: Path, text: str) -> None:
     assert "as in --set phases.pretrain.tau=0.5" in refused(packaged, "tiny", text)
+
+
+def test_the_tokenizer_that_is_named_last_replaces_one_of_the_other_kind(packaged: Path) -> None:
+    train = load_recipe("tiny", ["tokenizer.train.vocab_size=600"], packaged).tokenizer
+    assert train.train is not None
+    assert train.path is None
+    both = ["tokenizer.train.vocab_size=600", "tokenizer.path=there"]
+    assert load_recipe("tiny", both, packaged).tokenizer.path == "there"
+    assert "either path or train" in refused(
+        packaged, "tiny", 'tokenizer={path="x",train={vocab_size=600}}'
+    )
