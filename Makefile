@@ -32,7 +32,7 @@ $(VENV)/.installed: pyproject.toml infra/constraints.txt
 	  || $(BIN)/python -m pip install -q -c infra/constraints.txt -e '.[dev]'; \
 	touch $@
 
-demo: install ## the tiny cascade, from raw text to an encoder, under 8 minutes on 2 cores
+demo: install ## the tiny cascade, from raw text to an encoder, about 10 minutes on 2 quiet cores
 	@$(BIN)/mmbert demo --store $(STORE)
 
 test: install ## promises and unit tests, under 10 minutes on 2 cores
