@@ -153,5 +153,5 @@ def _time(plan: Plan) -> Iterator[str]:
     yield (
         f"  training    about {gpu_hours:,.0f} GPU hours ({gpu_hours / 24 / GPUS:.1f} days on "
         f"{GPUS}): {plan.operations:.2g} operations at {100 * cost.MFU:.0f} % of an {cost.GPU}'s "
-        f"{cost.GPU_PEAK_PER_S / 1e12:.0f} TFLOP/s in bfloat16"
+        f"{cost.gpu_peak_per_s() / 1e12:.0f} TFLOP/s in bfloat16"
     )

@@ -16,7 +16,6 @@ from flows import artifacts, stages
 from flows.job import Job
 from flows.orchestrate import flow
 from flows.outcome import Outcome
-from pipelines.manifests import decide_manifests
 from schemas.ledger import total
 
 
@@ -37,15 +36,14 @@ def data(job: Job) -> Outcome:
     strata = stages.build(recipe, store, seal, origins, job.profile.num_workers)
     ledger = artifacts.show_ledger(total(stratum.ledger for stratum in strata))
 
-    decide_manifests(recipe, store, seal, strata)  # tells what no phase can be given, at once
-    manifests = {}
-    for phase in recipe.phases:
-        manifest, manifests[phase] = stages.manifest(recipe, phase, store, seal, strata)
+    made = stages.manifests(recipe, store, seal, strata)
+    for manifest, _ in made.values():
         artifacts.show_mixture(manifest)
-    outcome = Outcome(manifests=manifests, ledger=ledger)
+    urls = {phase: url for phase, (_, url) in made.items()}
+    outcome = Outcome(manifests=urls, ledger=ledger)
     if job.phase:
         return outcome
-    run_url = stages.describe_run(recipe, store, seal, strata, manifests)
+    run_url = stages.describe_run(recipe, store, seal, strata, urls)
     return outcome.model_copy(update={"run_url": run_url})
 
 

@@ -15,12 +15,12 @@ from collections.abc import Iterable
 from flows.job import Profile
 from schemas.recipe import Recipe
 from trainer.flops import flops_per_token
+from trainer.peaks import data_sheet_peak
 
 BYTES_PER_TOKEN = 4  # of a shard
 BUILD_BYTES_PER_S = 0.25e6  # on disk, one process
 CORE_OPERATIONS_PER_S = 55e9  # one core, bfloat16
 GPU = "H100"
-GPU_PEAK_PER_S = 989e12  # dense bfloat16, of the vendor's data sheet
 MFU = 0.20
 DEFAULT_VOCABULARY = 256_000  # where a tokenizer is read: the published one's
 
@@ -36,9 +36,16 @@ def operations(recipe: Recipe, phases: Iterable[str]) -> float:
     )
 
 
+def gpu_peak_per_s() -> float:
+    """Operations a second of the GPU that is assumed, by its data sheet."""
+    peak = data_sheet_peak(f"NVIDIA {GPU}")
+    assert peak is not None
+    return peak
+
+
 def gpu_hours(num_operations: float) -> float:
     """Of one GPU, as assumed above."""
-    return num_operations / (GPU_PEAK_PER_S * MFU) / 3600
+    return num_operations / (gpu_peak_per_s() * MFU) / 3600
 
 
 def build_seconds(num_bytes: int) -> float:
@@ -49,7 +56,7 @@ def build_seconds(num_bytes: int) -> float:
 def seconds_here(num_operations: float, num_bytes: int, profile: Profile) -> float:
     """To build and to train on this machine."""
     if profile.num_gpus:
-        speed = profile.num_processes * GPU_PEAK_PER_S * MFU
+        speed = profile.num_processes * gpu_peak_per_s() * MFU
     else:
         speed = profile.num_processes * profile.num_threads * CORE_OPERATIONS_PER_S
     return build_seconds(num_bytes) / profile.num_workers + num_operations / speed

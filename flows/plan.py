@@ -139,7 +139,8 @@ def make_plan(job: Job) -> Plan:
             tuple(estimated(recipe, name, supplies) for name in recipe.phases),
         )
 
-    made = decide_manifests(recipe, store, seal, build.reused)
+    decided = decide_manifests(recipe, store, seal, build.reused)
+    made = {name: phase.manifest for name, phase in decided.items()}
     run = (
         _describe(whole, store, seal, build, made)
         if job.phase is None
@@ -182,7 +183,8 @@ def _find_run(whole: Recipe, store: Store, seal: Seal, origins: Sequence[Origin]
         build = plan_build(whole, store, seal, origins)
         if build.to_build:
             return None
-        made = decide_manifests(whole, store, seal, build.reused)
+        decided = decide_manifests(whole, store, seal, build.reused)
+        made = {name: phase.manifest for name, phase in decided.items()}
         return _describe(whole, store, seal, build, made)
     except UserError:  # of a phase that was not asked about
         return None

@@ -111,21 +111,27 @@ def kept_nothing(strata: Sequence[Stratum]) -> Iterator[str]:
             yield f"  ! {source}: none of its {found.read:,} documents was kept ({why})"
 
 
-@task("manifest of {phase}")
-def manifest(
-    recipe: Recipe, phase: str, store: Store, seal: Seal, strata: Sequence[Stratum]
-) -> tuple[Manifest, str]:
-    """Decide what a phase delivers: weights, targets, rows."""
-    from pipelines.manifests import make_manifest
+@task("manifests")
+def manifests(
+    recipe: Recipe, store: Store, seal: Seal, strata: Sequence[Stratum]
+) -> dict[str, tuple[Manifest, str]]:
+    """Decide what each phase delivers: weights, targets, rows; and the URLs of the manifests.
 
-    with console.stage(phase) as stage:
-        made, url = make_manifest(recipe, phase, store, seal, strata)
-        absent = f", {len(made.absent)} absent" if made.absent else ""
-        stage.result = (
-            f"manifest {made.id[:12]}: {len(made.languages)} languages{absent}, "
-            f"{amount(made.budget_tokens)} tokens"
+    Nothing is published before all can be met.
+    """
+    from pipelines.manifests import decide_manifests, publish_manifest
+
+    with console.stage("mixtures") as stage:
+        decided = decide_manifests(recipe, store, seal, strata)
+        made = {n: (d.manifest, publish_manifest(store, d)) for n, d in decided.items()}
+        stage.result = f"{len(made)} manifests"
+    for name, (manifest, _) in made.items():
+        absent = f", {len(manifest.absent):,} absent" if manifest.absent else ""
+        console.say(
+            f"    {name:<10} {manifest.id[:12]}: {len(manifest.languages):,} languages{absent}, "
+            f"{amount(manifest.budget_tokens)} tokens"
         )
-    return made, url
+    return made
 
 
 @task("run description")

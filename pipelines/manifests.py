@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -50,24 +51,38 @@ class Part:
         return self.share, self.stratum.name.code
 
 
+class Decided(NamedTuple):
+    """A manifest before it is published, with the tables that lie beside it."""
+
+    manifest: Manifest
+    shards: pa.Table  # SHARDS schema
+    excluded: pa.Table  # exclusions.ROWS
+
+
 def make_manifest(
     recipe: Recipe, phase_name: str, store: Store, sealed: Seal, strata: Sequence[Stratum]
 ) -> tuple[Manifest, str]:
     """The manifest of a phase, in the store under its id and named "main"; and its URL."""
-    manifest, shards, excluded = decide_manifest(recipe, phase_name, store, sealed, strata)
+    decided = decide_manifest(recipe, phase_name, store, sealed, strata)
+    return decided.manifest, publish_manifest(store, decided)
+
+
+def publish_manifest(store: Store, decided: Decided) -> str:
+    """Put a manifest into the store, unless it is there, and name it "main"; returns its URL."""
+    manifest, shards, excluded = decided
     url = manifests.url_of(store, manifest)
     if not exists(url):
         if excluded.num_rows:
             exclusion_lists.save(store, excluded)
         manifests.publish(store, manifest, shards)
     manifests.name_manifest(store, manifest, "main")
-    return manifest, url
+    return url
 
 
 def decide_manifest(
     recipe: Recipe, phase_name: str, store: Store, sealed: Seal, strata: Sequence[Stratum]
-) -> tuple[Manifest, pa.Table, pa.Table]:
-    """The manifest of a phase over committed strata, its shards and exclusions; publishes none.
+) -> Decided:
+    """The manifest of a phase over committed strata; publishes nothing.
 
     Raises UserError for a pool that languages and caps cannot fill, a language set of which no
     member is present, and, in strict phases, for absent members.
@@ -121,18 +136,18 @@ def decide_manifest(
         exclusions=(exclusion_lists.ref_of(excluded),) if excluded.num_rows else (),
         ledger=total_ledger(p.stratum.ledger for p in parts).model_copy(update={"unreadable": ()}),
     ).sealed()
-    return manifest, _shard_table(parts, store), excluded
+    return Decided(manifest, _shard_table(parts, store), excluded)
 
 
 def decide_manifests(
     recipe: Recipe, store: Store, sealed: Seal, strata: Sequence[Stratum]
-) -> dict[str, Manifest]:
+) -> dict[str, Decided]:
     """The manifest of every phase; UserError that says of all of them what cannot be met."""
-    made: dict[str, Manifest] = {}
+    made: dict[str, Decided] = {}
     wrong: list[str] = []
     for name in recipe.phases:
         try:
-            made[name] = decide_manifest(recipe, name, store, sealed, strata)[0]
+            made[name] = decide_manifest(recipe, name, store, sealed, strata)
         except UserError as error:
             wrong.append(str(error))
     if wrong:

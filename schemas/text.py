@@ -85,6 +85,8 @@ class Source(Frozen):
             raise ValueError("every source has a path, but imported strata, which lie in the store")
         if self.language is not None and self.format != "documents":
             raise ValueError(f"language is for documents: {self.format} says it itself")
+        if self.fields != Fields() and self.format != "documents":
+            raise ValueError(f"fields are for documents: {self.format} has its own")
         return self
 
     @model_validator(mode="after")

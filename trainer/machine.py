@@ -11,7 +11,6 @@ ranks may compute meanwhile, so it is what one rank gets, not what the chip coul
 
 from __future__ import annotations
 
-import csv
 import platform
 import time
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ import torch
 
 from schemas.digest import Json
 from trainer.distributed import Ranks
+from trainer.peaks import data_sheet_peak
 
 MEASURED_S = 0.25
 _SIDE = {"cpu": 512, "cuda": 4096}  # of the square matrices
@@ -73,20 +73,6 @@ def machine(ranks: Ranks, precision: str) -> Machine:
         peak_origin=origin,
         versions={"python": platform.python_version()} | {p: version(p) for p in _PACKAGES},
     )
-
-
-def data_sheet_peak(device: str) -> float | None:
-    """Dense bfloat16 operations a second of a whole GPU by the name its driver gives, or None."""
-    if " MIG " in device:  # a part of one
-        return None
-    names = [name for name in _data_sheets() if f"{device} ".startswith((f"{name} ", f"{name}-"))]
-    return _data_sheets()[max(names, key=len)] if names else None
-
-
-@lru_cache(maxsize=1)
-def _data_sheets() -> dict[str, float]:
-    with Path(__file__).with_name("peaks.csv").open(encoding="utf-8", newline="") as lines:
-        return {row["device"]: float(row["bf16_tflops"]) * 1e12 for row in csv.DictReader(lines)}
 
 
 @lru_cache

@@ -55,7 +55,7 @@ def test_a_flow_on_its_own_server(tmp_path: Path) -> None:
         tables = {key for (key,) in database.execute("select key from artifact")}
     assert runs == [("data tiny", "COMPLETED")]
     assert {state for _, state in tasks} == {"COMPLETED"}
-    assert {"tokenizer", "build strata", "manifest of pretrain"} <= {name for name, _ in tasks}
+    assert {"tokenizer", "build strata", "manifests"} <= {name for name, _ in tasks}
     assert tables == {"ledger", *(f"mixture-{phase}" for phase in PHASES)}
     assert not (tmp_path / "home" / ".prefect").exists()
 

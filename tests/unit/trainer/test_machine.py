@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from trainer.distributed import Ranks
-from trainer.machine import data_sheet_peak, machine
+from trainer.machine import machine
+from trainer.peaks import data_sheet_peak
 
 
 @pytest.mark.parametrize(
