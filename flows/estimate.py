@@ -11,14 +11,13 @@ from dataclasses import dataclass
 
 from flows.supply import Supply
 from pipelines.inventory import MULTILINGUAL, in_group, phase_codes, reads
-from pipelines.manifests import Part, share_out
+from pipelines.mixture import Part, share_out
 from schemas.errors import UserError
 from schemas.language import by_code
-from schemas.ledger import Ledger
 from schemas.manifest import Absence
 from schemas.recipe import Phase, Recipe
 from schemas.rows import RowCount
-from schemas.stratum import Stratum, StratumName
+from schemas.stratum import StratumName
 
 
 @dataclass(frozen=True)
@@ -86,17 +85,9 @@ def pool_targets(name: str, phase: Phase, read: Sequence[tuple[Supply, str]]) ->
 
 
 def _part(phase: Phase, supply: Supply, share: str) -> Part:
-    stratum = Stratum(
-        id="",
-        name=StratumName(source=supply.source, language=supply.language),
-        tokenizer="",
-        vocab_size=0,
-        ledger=Ledger(read=0, kept=0),
-        shards=(),
-        made_from={},
-    )
+    name = StratumName(source=supply.source, language=supply.language)
     rows = _rows(supply.tokens, supply, phase.context)
-    return Part(stratum, share, (RowCount(rows, supply.tokens, 0),))
+    return Part(name, share, RowCount(rows, supply.tokens, 0))
 
 
 def _rows(tokens: int, supply: Supply, context: int) -> int:

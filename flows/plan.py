@@ -18,7 +18,7 @@ from flows.inputs import ELSEWHERE, Missing, missing_inputs, refuse
 from flows.job import Job, Profile
 from flows.stages import trained_phases
 from flows.supply import MANY, Supply, has_published_sizes, measured, published
-from pipelines.build import BuildPlan, OriginPlan, plan_build
+from pipelines.build_plan import BuildPlan, OriginPlan, plan_build
 from pipelines.describe import describe_heldout, describe_run, heldout_url
 from pipelines.imported import imported, require_imported
 from pipelines.inventory import Origin, inventory, wanted_of
@@ -27,6 +27,7 @@ from pipelines.tokenizer import find
 from schemas import manifest as manifests
 from schemas import run as runs
 from schemas import stratum as strata
+from schemas.catalogue import catalogue_of
 from schemas.digest import Json
 from schemas.errors import UserError
 from schemas.manifest import Manifest
@@ -139,7 +140,7 @@ def make_plan(job: Job) -> Plan:
             tuple(estimated(recipe, name, supplies) for name in recipe.phases),
         )
 
-    decided = decide_manifests(recipe, store, seal, build.reused)
+    decided = decide_manifests(recipe, store, seal, catalogue_of(build.reused))
     made = {name: phase.manifest for name, phase in decided.items()}
     run = (
         _describe(whole, store, seal, build, made)
@@ -183,7 +184,7 @@ def _find_run(whole: Recipe, store: Store, seal: Seal, origins: Sequence[Origin]
         build = plan_build(whole, store, seal, origins)
         if build.to_build:
             return None
-        decided = decide_manifests(whole, store, seal, build.reused)
+        decided = decide_manifests(whole, store, seal, catalogue_of(build.reused))
         made = {name: phase.manifest for name, phase in decided.items()}
         return _describe(whole, store, seal, build, made)
     except UserError:  # of a phase that was not asked about

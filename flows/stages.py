@@ -85,7 +85,8 @@ def build(
     recipe: Recipe, store: Store, seal: Seal, origins: Sequence[Origin], workers: int
 ) -> tuple[Stratum, ...]:
     """Read, filter, tokenise and shard whatever is not in the store yet."""
-    from pipelines.build import build, plan_build
+    from pipelines.build import build
+    from pipelines.build_plan import plan_build
 
     with console.stage("strata") as stage:
         plan = plan_build(recipe, store, seal, origins)
@@ -119,11 +120,10 @@ def manifests(
 
     Nothing is published before all can be met.
     """
-    from pipelines.manifests import decide_manifests, publish_manifest
+    from pipelines.manifests import make_manifests
 
     with console.stage("mixtures") as stage:
-        decided = decide_manifests(recipe, store, seal, strata)
-        made = {n: (d.manifest, publish_manifest(store, d)) for n, d in decided.items()}
+        made = make_manifests(recipe, store, seal, strata)
         stage.result = f"{len(made)} manifests"
     for name, (manifest, _) in made.items():
         absent = f", {len(manifest.absent):,} absent" if manifest.absent else ""

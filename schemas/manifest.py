@@ -87,6 +87,8 @@ class Manifest(Frozen):
     mask_rate: float
     tau: float
     max_epochs: float
+    min_tokens: int = 0
+    weight_by: str = "language"
     pool_tokens: int
     budget_tokens: int
     packing: Packing

@@ -4,7 +4,8 @@
     [sources.*]  where raw text lies and its schema    [packing]    packs and windows
     [filters]    what is dropped, and from which value [optimiser]  StableAdamW
     [heldout]    text that is never trained on         [phases.*]   mixture, budget and schedule
-    [start]      a model that exists, not random       [release]    what the phases' models become
+    [exclusions] documents that are left out           [release]    what the phases' models become
+    [start]      a model that exists, not random
 
 Every key is checked; `schemas.recipe_file` reads TOML into this and names the line to mend.
 """
@@ -104,7 +105,16 @@ class Phase(Frozen):
     strict: bool = Field(False, description="refuse when a member of the set has no text")
     tau: float = Field(ge=0, le=1)
     max_epochs: float = Field(1.0, gt=0, description="of the pool: no language exceeds it")
+    min_tokens: int = Field(
+        0, ge=0, description="of the pool: no language of the temperature group gets less, or all"
+    )
+    weight_by: Literal["language", "subset"] = Field(
+        "language", description="subset: scripts of a language are weighted apart"
+    )
     temperature_sources: tuple[str, ...] = ("fineweb2",)
+    tiers: tuple[str, ...] | dict[str, tuple[str, ...]] | None = Field(
+        None, description="of the sources that have some, for all or by source; None: every tier"
+    )
     shares: dict[str, float]
     pool_tokens: int = Field(gt=0)
     budget_tokens: int = Field(gt=0)
@@ -119,6 +129,12 @@ class Phase(Frozen):
     min_batch_packs: int | None = Field(None, gt=0)
     batch_warmup_tokens: int = Field(0, ge=0)
     snapshots: int = Field(0, ge=0, description="models kept evenly over the phase, its end last")
+
+    def tiers_of(self, source: str) -> tuple[str, ...] | None:
+        """The tiers that are read of a source that has some; None: all of them."""
+        if isinstance(self.tiers, dict):
+            return self.tiers.get(source, self.tiers.get(source.split("/")[0]))
+        return self.tiers
 
     @field_validator("context")
     @classmethod
@@ -139,6 +155,18 @@ class Phase(Frozen):
                 f"({self.budget_tokens}): lower it, or leave it out to decay over the whole phase"
             )
         return self
+
+
+class Exclusions(Frozen):
+    """Documents that lie in strata and are not delivered, beside those that stand in two sources.
+
+    Strata stay as they are: a list is made of them and named by the manifests that skip it.
+    """
+
+    contamination: tuple[str, ...] = Field(
+        (), description="files or globs of evaluation texts; documents that hold one are skipped"
+    )
+    takedowns: tuple[str, ...] = Field((), description="files of doc ids or URLs, one a line")
 
 
 class Start(Frozen):
@@ -203,6 +231,7 @@ class Recipe(Frozen):
     sources: dict[Annotated[str, AfterValidator(_folder_name)], Source]
     filters: Filters = Filters()
     heldout: HeldOut = HeldOut()
+    exclusions: Exclusions = Exclusions()
     model: ModelSettings = ModelSettings()
     packing: Packing
     optimiser: Optimiser = Optimiser()
@@ -227,6 +256,10 @@ class Recipe(Frozen):
                         f"phases.{name} names the source {source!r}; "
                         f"there are {', '.join(self.sources)}"
                     )
+            if isinstance(phase.tiers, dict):
+                for source in phase.tiers:
+                    if source.split("/")[0] not in self.sources:
+                        raise ValueError(f"phases.{name}.tiers names {source!r}, no source")
             if phase.context > self.packing.pack_tokens:
                 raise ValueError(f"phases.{name}.context is larger than packing.pack_tokens")
         return self

@@ -113,11 +113,8 @@ def _expected(
     manifest: Manifest, strata: list[Stratum], excluded: list[pa.Table]
 ) -> list[dict[str, Json]]:
     """The rows of the shard table (SHARDS schema)."""
-    gone: dict[str, RowCount] = {}
-    for ref, table in zip(manifest.exclusions, excluded, strict=True):
-        if ref.from_window == 0:
-            for digest, count in rows_excluded(table, manifest.context).items():
-                gone[digest] = gone.get(digest, RowCount(0, 0, 0)) + count
+    named = zip(manifest.exclusions, excluded, strict=True)
+    gone = rows_excluded([t for ref, t in named if ref.from_window == 0], manifest.context)
     rows: list[dict[str, Json]] = []
     for index, (share, stratum) in enumerate(zip(manifest.strata, strata, strict=True)):
         for entry in stratum.shards:

@@ -6,25 +6,16 @@ from collections.abc import Mapping
 
 import pytest
 
-from pipelines.manifests import Part, share_out
+from pipelines.mixture import Part, share_out
 from schemas.language import by_code
-from schemas.ledger import Ledger
 from schemas.recipe import Phase
 from schemas.rows import RowCount
-from schemas.stratum import Stratum, StratumName
+from schemas.stratum import StratumName
 
 
 def part(language: str, tokens: int, share: str = "multilingual", source: str = "fineweb2") -> Part:
-    stratum = Stratum(
-        id=f"{source}-{language}",
-        name=StratumName(source=source, language=language),
-        tokenizer="",
-        vocab_size=0,
-        ledger=Ledger(read=0, kept=0),
-        shards=(),
-        made_from={},
-    )
-    return Part(stratum, share, (RowCount(max(1, tokens // 400), tokens, 0),))
+    name = StratumName(source=source, language=language)
+    return Part(name, share, RowCount(max(1, tokens // 400), tokens, 0))
 
 
 def phase(**changes: object) -> Phase:
@@ -46,7 +37,7 @@ def phase(**changes: object) -> Phase:
 def by_language(parts: list[Part], targets: list[int]) -> Mapping[str, int]:
     found: dict[str, int] = {}
     for p, q in zip(parts, targets, strict=True):
-        found[p.stratum.name.code] = found.get(p.stratum.name.code, 0) + q
+        found[p.name.code] = found.get(p.name.code, 0) + q
     return found
 
 
@@ -79,8 +70,8 @@ def test_splitting_a_stratum_changes_no_language(all_languages: list[Part]) -> N
     for p in all_languages:
         third = p.count.tokens // 3
         if third and p.share == "multilingual":
-            split += [part(p.stratum.name.language, third, source="a")]
-            split += [part(p.stratum.name.language, p.count.tokens - third, source="b")]
+            split += [part(p.name.language, third, source="a")]
+            split += [part(p.name.language, p.count.tokens - third, source="b")]
         else:
             split.append(p)
     assert len(split) > len(all_languages)
