@@ -30,7 +30,7 @@ from schemas.ledger import total
 from schemas.manifest import Manifest
 from schemas.recipe import RELEASE, Recipe
 from schemas.run import Run
-from schemas.seal import Seal
+from schemas.seal import Seal, seal_folder
 from schemas.store import Store, local_path
 from schemas.stratum import HELDOUT, Stratum
 
@@ -87,6 +87,7 @@ def build(
     """Read, filter, tokenise and shard whatever is not in the store yet."""
     from pipelines.build import build
     from pipelines.build_plan import plan_build
+    from pipelines.prove import load_proofs, told
 
     with console.stage("strata") as stage:
         plan = plan_build(recipe, store, seal, origins)
@@ -98,6 +99,9 @@ def build(
             f"{found.kept:,} of {found.read:,} documents kept, "
             f"{amount(sum(s.tokens for s in trained_on))} tokens to train on"
         )
+    if len(strata) > len(plan.reused):
+        for line in told(load_proofs(seal_folder(store.url, seal.digest))):
+            console.say(f"    {line}")
     for line in kept_nothing(strata):
         console.say(line)
     return strata

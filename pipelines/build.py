@@ -10,162 +10,21 @@ from __future__ import annotations
 
 import tempfile
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 
 from pipelines import spill as spills
+from pipelines.build_plan import BuildPlan, OriginPlan
 from pipelines.decision import NO_THRESHOLD, Decision, SpillRef
 from pipelines.executor import execute
-from pipelines.fingerprint import fingerprints
 from pipelines.gather import Gather, GatherShard
-from pipelines.imported import choose, require_imported
-from pipelines.inventory import Origin, wanted
-from pipelines.map import MapFile, ReadFiles, Screen, Tokenise, WriteSpills, share_out
+from pipelines.map import ReadFiles, Screen, Tokenise, WriteSpills, share_out
 from pipelines.publish import PlannedStratum, publish_all
-from schemas import stratum as strata
-from schemas.digest import Json, content_id
 from schemas.progress import Progress, silent
 from schemas.recipe import Recipe
 from schemas.seal import Seal
 from schemas.shard import TOKENS_PER_SHARD, ShardMeta
 from schemas.store import Store, join
-from schemas.stratum import HELDOUT, TRAIN, Stratum, StratumName
-
-STEP_VERSION = 3  # of map, decide and reduce; bumped when what they make of a file changes
-
-
-@dataclass(frozen=True)
-class OriginPlan:
-    """An origin with the ids of all that its files decide."""
-
-    origin: Origin
-    files: tuple[MapFile, ...]
-    strata: tuple[PlannedStratum, ...]  # training and held-out
-
-    @property
-    def grouped(self) -> bool:
-        return is_grouped(self.origin)
-
-
-@dataclass(frozen=True)
-class BuildPlan:
-    """What a build would do: strata that exist, and origins whose strata do not."""
-
-    reused: tuple[Stratum, ...]
-    to_build: tuple[OriginPlan, ...]
-
-    @property
-    def num_bytes(self) -> int:
-        """Of raw files that must be read."""
-        return sum(plan.origin.size_bytes for plan in self.to_build)
-
-
-def is_grouped(origin: Origin) -> bool:
-    """Whether held-out text must be chosen, since the source ships no test split."""
-    return not any(file.split == "test" for file in origin.files)
-
-
-@cache  # the metadata of a library takes a millisecond to read, and every origin asks
-def versions() -> dict[str, Json]:
-    """Everything beside the recipe that decides bytes: the libraries that touch text and files."""
-    return {"step": STEP_VERSION} | {
-        name: version(name) for name in ("tokenizers", "ftfy", "pyarrow", "regex", "xxhash")
-    }
-
-
-def plan_build(recipe: Recipe, store: Store, sealed: Seal, origins: Sequence[Origin]) -> BuildPlan:
-    """Which strata exist and which origins must be built; reads no text, hashes new files.
-
-    Imported strata exist; UserError when a source has none, or two of one tier.
-    """
-    origins = wanted(recipe, origins)
-    require_imported(recipe, store, origins, sealed)
-    digests = fingerprints(store, (f for o in origins for f in o.files))
-    reused: list[Stratum] = []
-    to_build: list[OriginPlan] = []
-    for origin in origins:
-        if origin.imported:
-            reused += choose(origin, sealed)
-            continue
-        plan = _plan_origin(recipe, store, sealed, origin, digests)
-        found = [s for planned in plan.strata if (s := strata.load(planned.folder)) is not None]
-        if len(found) == len(plan.strata):
-            reused += found
-        else:
-            to_build.append(plan)
-    return BuildPlan(tuple(reused), tuple(to_build))
-
-
-def _plan_origin(
-    recipe: Recipe, store: Store, sealed: Seal, origin: Origin, digests: dict[str, str]
-) -> OriginPlan:
-    source = recipe.sources[origin.source.split("/")[0]]
-    grouped = is_grouped(origin)
-    shared: dict[str, Json] = {
-        "source": origin.source,
-        "language": origin.language,
-        "format": source.format,
-        "min_score": source.min_score,
-        "filters": recipe.filters.model_dump(mode="json"),
-        "seed": recipe.seed,
-        "tokenizer": sealed.digest,
-        "versions": versions(),
-        "grouped": grouped,
-    }
-    if source.format == "documents":
-        shared["fields"] = source.fields.model_dump(mode="json")
-    files = []
-    for index, file in enumerate(origin.files):
-        identity = content_id(shared | {"file": file.relative, "digest": digests[file.url]})
-        files.append(
-            MapFile(
-                file=file,
-                file_index=index,
-                source=origin.source,
-                layout=source.format,
-                fields=source.fields,
-                language=origin.language,
-                min_score=source.min_score,
-                grouped=grouped and file.split == "train",
-                spill_id=identity,
-                folder=join(store.url, "spills", identity),
-            )
-        )
-    chosen = ("share", "max_documents", "min_stratum_documents")
-    made_from = shared | {
-        "files": [[f.relative, f.split, digests[f.url]] for f in origin.files],
-        "heldout": {key: getattr(recipe.heldout, key) for key in chosen} if grouped else None,
-    }
-    to_read: dict[str, str | int | float | bool | None] = {
-        "files": content_id(made_from["files"]),
-        "num_files": len(origin.files),
-        "filters": content_id(shared["filters"]),
-        "versions": content_id(shared["versions"]),
-        "tokenizer": sealed.digest,
-        "seed": recipe.seed,
-        "min_score": source.min_score,
-        "licence": source.licence,
-    }
-    if "fields" in shared:
-        to_read["fields"] = content_id(shared["fields"])
-    planned = []
-    tiers = [TRAIN] if any(f.split == "train" for f in origin.files) else []
-    for tier in [*tiers, HELDOUT]:
-        name = StratumName(source=origin.source, language=origin.language, tier=tier)
-        identity = strata.stratum_id(name, made_from)
-        planned.append(
-            PlannedStratum(
-                name=name,
-                id=identity,
-                folder=strata.stratum_folder(store, name, identity),
-                scratch=join(store.url, "spills", f"gather-{identity}"),
-                made_from=to_read,
-            )
-        )
-    return OriginPlan(origin, tuple(files), tuple(planned))
+from schemas.stratum import HELDOUT, Stratum
 
 
 def build(
@@ -224,7 +83,7 @@ def _map(
     tasks = share_out(missing, min(len(missing), 8 * workers))
     steps = [
         ReadFiles(tasks),
-        Screen(recipe.filters),
+        Screen(),
         Tokenise(store, sealed),
         WriteSpills(recipe.seed),
     ]
@@ -234,7 +93,8 @@ def _map(
 def _refs(plan: OriginPlan) -> tuple[SpillRef, ...]:
     origin = f"{plan.origin.source}/{plan.origin.language}"
     return tuple(
-        SpillRef(origin, f.folder, f.file_index, f.file.split, f.grouped) for f in plan.files
+        SpillRef(origin, f.folder, f.file_index, f.file.split, f.grouped, plan.bounds)
+        for f in plan.files
     )
 
 
@@ -248,17 +108,22 @@ def gather_items(
     """The shards that a stratum is made of: S = ceil(tokens / 16 M), by key range."""
     decision = decisions[f"{plan.origin.source}/{plan.origin.language}"]
     heldout = planned.name.tier == HELDOUT
+    tier = plan.strata.index(planned)
     if heldout and plan.grouped:
         if decision.threshold == NO_THRESHOLD:
             return []
         tokens = 1  # at most 500 documents
+    elif heldout:
+        tokens = decision.tokens_of("test")
     else:
-        tokens = decision.tokens.get("test" if heldout else "train", 0)
+        tokens = decision.tokens.get(("train", tier), 0)
     num_shards = -(-tokens // TOKENS_PER_SHARD)
     meta = ShardMeta(sealed.digest, sealed.vocab_size, str(planned.name))
     return [
         GatherShard(
             name=planned.name,
+            tier=tier,
+            tiers=tuple(p.name.tier for p in plan.strata if p.name.tier != HELDOUT),
             folder=planned.folder,
             index=index,
             num_shards=num_shards,

@@ -2,8 +2,8 @@
 
 In: the metadata of spills (never tokens). Out, for each origin, a `Decision`:
 
-    tallies      documents and tokens of each tier, before duplicates go
-    keepers      text hash -> the one copy that stays, for texts that occur more than once
+    tallies      documents and tokens of each split and tier, before duplicates go
+    keepers      text hash, or band -> the one copy that stays, where several documents share it
     threshold    documents whose near-duplicate group hashes up to it are held out
 
 Everything is a combine by key, so any runner computes it in any order. The copy that stays is the
@@ -23,7 +23,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from pipelines import spill as spills
-from pipelines.decision import NO_THRESHOLD, Decision, Rank, SpillRef
+from pipelines.decision import NO_THRESHOLD, Decision, Rank, SpillRef, band_key
 from schemas.digest import Json, canonical, sha256
 from schemas.ledger import LedgerError
 from schemas.recipe import HeldOut
@@ -34,6 +34,7 @@ TALLIES = pa.schema(
     [
         ("origin", pa.string()),
         ("split", pa.string()),
+        ("tier", pa.int8()),
         ("documents", pa.int64()),
         ("tokens", pa.int64()),
     ]
@@ -41,7 +42,7 @@ TALLIES = pa.schema(
 KEEPERS = pa.schema(
     [
         ("origin", pa.string()),
-        ("text_hash", pa.string()),
+        ("shared", pa.string()),
         ("split_rank", pa.int8()),
         ("key", pa.uint64()),
         ("file", pa.int32()),
@@ -61,6 +62,8 @@ class Row:
     grouped: bool
     text_hash: bytes
     group: int
+    bands: list[int]
+    tier: int
     num_tokens: int
     key: int
     file: int
@@ -70,6 +73,12 @@ class Row:
     def rank(self) -> Rank:
         return (0 if self.split == "test" else 1, self.key, self.file, self.record)
 
+    @property
+    def shared(self) -> Iterator[bytes]:
+        """What duplicates have in common with each other: the text, or a band of it."""
+        yield self.text_hash
+        yield from map(band_key, self.bands)
+
 
 def read_rows(ref: SpillRef) -> Iterator[Row]:
     spill = spills.load(ref.folder)
@@ -77,13 +86,17 @@ def read_rows(ref: SpillRef) -> Iterator[Row]:
     for part in spill.parts:
         table = spills.read_part(ref.folder, part, spills.DECIDING)
         columns = [table.column(name).to_pylist() for name in spills.DECIDING]
-        for key, _, record, text_hash, group, num_tokens in zip(*columns, strict=True):
+        for key, _, record, text_hash, group, bands, score, num_tokens in zip(
+            *columns, strict=True
+        ):
             yield Row(
                 ref.origin,
                 ref.split,
                 ref.grouped,
                 text_hash,
                 group,
+                bands,
+                ref.tier(score),
                 num_tokens,
                 key,
                 ref.file_index,
@@ -99,24 +112,24 @@ def num_held_out(documents: int, heldout: HeldOut) -> int:
 
 
 class Tally(beam.PTransform):
-    """Rows -> [origin, split, documents, tokens]."""
+    """Rows -> [origin, split, tier, documents, tokens]."""
 
     def expand(self, rows: beam.PCollection) -> beam.PCollection:
         return (
             rows
-            | beam.Map(lambda r: ((r.origin, r.split), (1, r.num_tokens)))
+            | beam.Map(lambda r: ((r.origin, r.split, r.tier), (1, r.num_tokens)))
             | beam.CombinePerKey(beam.combiners.TupleCombineFn(sum, sum))
             | beam.Map(lambda tally: [*tally[0], *tally[1]])
         )
 
 
 class DuplicateGroups(beam.PTransform):
-    """Rows -> [origin, text hash, *rank of the copy that stays], for texts that occur twice."""
+    """Rows -> [origin, what they share, *rank of the copy that stays], for what occurs twice."""
 
     def expand(self, rows: beam.PCollection) -> beam.PCollection:
         return (
             rows
-            | beam.Map(lambda r: ((r.origin, r.text_hash), (1, r.rank)))
+            | beam.FlatMap(lambda r: [((r.origin, key), (1, r.rank)) for key in r.shared])
             | beam.CombinePerKey(beam.combiners.TupleCombineFn(sum, min))
             | beam.Filter(lambda group: group[1][0] > 1)
             | beam.Map(lambda group: [group[0][0], group[0][1].hex(), *group[1][1]])
@@ -223,14 +236,15 @@ def read_written(folder: str, schema: pa.Schema) -> pa.Table:
 def _collect(folder: str, refs: list[SpillRef], heldout: HeldOut) -> dict[str, Decision]:
     decisions = {ref.origin: Decision() for ref in refs}
     for row in read_written(join(folder, "tallies"), TALLIES).to_pylist():
-        decisions[row["origin"]].documents[row["split"]] = row["documents"]
-        decisions[row["origin"]].tokens[row["split"]] = row["tokens"]
+        decisions[row["origin"]].documents[row["split"], row["tier"]] = row["documents"]
+        decisions[row["origin"]].tokens[row["split"], row["tier"]] = row["tokens"]
     for row in read_written(join(folder, "keepers"), KEEPERS).to_pylist():
         rank = (row["split_rank"], row["key"], row["file"], row["record"])
-        decisions[row["origin"]].keepers[bytes.fromhex(row["text_hash"])] = rank
+        decisions[row["origin"]].keepers[bytes.fromhex(row["shared"])] = rank
     for row in read_written(join(folder, "smallest"), SMALLEST).to_pylist():
         decision = decisions[row["origin"]]
-        count = num_held_out(decision.documents["train"], heldout)
+        training = (n for (split, _), n in decision.documents.items() if split == "train")
+        count = num_held_out(sum(training), heldout)
         decision.threshold = row["groups"][count - 1] if count else NO_THRESHOLD
     found = {
         "documents": sum(sum(d.documents.values()) for d in decisions.values()),

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass, field
 
 Rank = tuple[int, int, int, int]  # (0 held out, 1 training), key, file, record
 NO_THRESHOLD = -1
+
+
+def band_key(band: int) -> bytes:
+    """A band among the hashes of texts: half as long, so that neither is taken for the other."""
+    return band.to_bytes(8, "little")
 
 
 @dataclass(frozen=True)
@@ -17,16 +23,25 @@ class SpillRef:
     file_index: int
     split: str
     grouped: bool  # held-out text is chosen from this origin by `threshold`
+    bounds: tuple[float, ...] = ()  # least scores of the source's tiers, the lowest first
+
+    def tier(self, score: float | None) -> int:
+        """The place of a document's tier, the lowest 0; 0 where the source has none."""
+        reached = bisect_right(self.bounds, score) if score is not None else 0
+        return max(0, reached - 1)
 
 
 @dataclass
 class Decision:
     """What was decided for one origin."""
 
-    documents: dict[str, int] = field(default_factory=dict)  # by split
-    tokens: dict[str, int] = field(default_factory=dict)
-    keepers: dict[bytes, Rank] = field(default_factory=dict)  # of texts that occur twice
+    documents: dict[tuple[str, int], int] = field(default_factory=dict)  # by split and tier
+    tokens: dict[tuple[str, int], int] = field(default_factory=dict)
+    keepers: dict[bytes, Rank] = field(default_factory=dict)  # of texts and bands that occur twice
     threshold: int = NO_THRESHOLD
+
+    def tokens_of(self, split: str) -> int:
+        return sum(n for (found, _), n in self.tokens.items() if found == split)
 
     @property
     def num_tokens(self) -> int:

@@ -13,6 +13,7 @@ from functools import lru_cache
 import ftfy
 import regex
 
+from pipelines.identify import LanguageProfile
 from pipelines.record import Record
 from schemas.text import FilterName, Filters
 
@@ -121,8 +122,23 @@ _BY_NAME: dict[FilterName, Callable[[Record, Filters], str | None]] = {
 }
 
 
-def screen(record: Record, filters: Filters, label: str, min_score: float | None) -> None:
-    """Run the filters in the recipe's order; the first reason stays on the record."""
+def language(record: Record, filters: Filters, profile: LanguageProfile) -> str | None:
+    """The text must be in the language of most of its file (pipelines/identify.py)."""
+    far = profile.distance(record.number, record.text or "")
+    return "wrong_language" if far is not None and far > filters.max_language_distance else None
+
+
+def screen(
+    record: Record,
+    filters: Filters,
+    label: str,
+    min_score: float | None,
+    profile: LanguageProfile | None = None,
+) -> None:
+    """Run the filters in the recipe's order; the first reason stays on the record.
+
+    `near_duplicate` needs all documents of an origin at once: the decide step runs it.
+    """
     if record.reason is not None:
         return
     quality = record.quality_score
@@ -132,7 +148,9 @@ def screen(record: Record, filters: Filters, label: str, min_score: float | None
     for name in filters.use:
         if name == "script":
             record.reason = script(record, filters, label)
-        else:
+        elif name == "language":
+            record.reason = language(record, filters, profile) if profile else None
+        elif name != "near_duplicate":
             record.reason = _BY_NAME[name](record, filters)
         if record.reason is not None:
             return

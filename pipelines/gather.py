@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ from datatrove.data import Document, DocumentsPipeline
 from datatrove.pipeline.base import PipelineStep
 
 from pipelines import spill as spills
-from pipelines.decision import Decision, SpillRef
+from pipelines.decision import Decision, Rank, SpillRef, band_key
 from pipelines.executor import Tasks
 from schemas import shard as shards
 from schemas.ledger import DROPS
@@ -30,6 +30,7 @@ from schemas.shard import DOCUMENTS, ShardMeta
 from schemas.store import exists, join, read_bytes, write_bytes, write_json
 from schemas.stratum import HELDOUT, StratumName
 
+_JUDGED = ("key", "file", "record", "text_hash", "bands", "group", "score")
 SMALL_TOKENS = 1_000_000  # of a stratum whose shard is made beside others
 THREADS = 8
 
@@ -39,6 +40,8 @@ class GatherShard:
     """One shard to make: key range [index / num_shards, (index + 1) / num_shards)."""
 
     name: StratumName
+    tier: int  # its place among the training strata of its origin, the lowest 0
+    tiers: tuple[str, ...]  # their names
     folder: str
     index: int
     num_shards: int
@@ -160,28 +163,46 @@ def _number_repeats(table: pa.Table, source: str) -> pa.Array:
 
 
 def _reasons(table: pa.Table, item: GatherShard) -> pa.Array:
-    """Why a document is not in this stratum: null when it is, "" when it was never its own."""
-    splits = {ref.file_index: ref.split for ref in item.spills}
-    keepers = item.decision.keepers
-    wants_heldout = item.name.tier == HELDOUT
-    grouped = any(ref.grouped for ref in item.spills)
-    columns = (table.column(c).to_pylist() for c in ("key", "file", "record", "text_hash", "group"))
+    """Why a document is not in this stratum: null when it is, "" when it was never its own.
+
+    The origin's first stratum answers for all of its training text: it drops what no stratum keeps
+    and gives up what is held out or of a better tier; the others have only what they keep.
+    """
+    refs = {ref.file_index: ref for ref in item.spills}
+    first = item.tier == 0 and item.name.tier != HELDOUT
+    columns = (table.column(name).to_pylist() for name in _JUDGED)
     reasons: list[str | None] = []
-    for key, file, record, text_hash, group in zip(*columns, strict=True):
-        held = splits[file] == "test"
-        chosen = grouped and not held and group <= item.decision.threshold
-        rank = (0 if held else 1, key, file, record)
-        keeper = keepers.get(text_hash, rank)
-        duplicate = keeper != rank
-        if grouped and wants_heldout:
-            reasons.append(None if chosen and not duplicate else "")
-        elif held != wants_heldout:
+    for key, file, record, text_hash, bands, group, score in zip(*columns, strict=True):
+        ref = refs[file]
+        rank = (0 if ref.split == "test" else 1, key, file, record)
+        dropped = _duplicate(item.decision.keepers, rank, text_hash, bands)
+        stratum = HELDOUT if ref.split == "test" else item.tiers[ref.tier(score)]
+        if ref.grouped and group <= item.decision.threshold:
+            stratum = HELDOUT
+        if dropped is None and stratum == item.name.tier:
+            reasons.append(None)
+        elif ref.split == "test":
+            reasons.append(dropped if item.name.tier == HELDOUT else "")
+        elif not first:
             reasons.append("")
-        elif duplicate:
-            reasons.append("in_heldout" if keeper[0] == 0 and not held else "exact_duplicate")
         else:
-            reasons.append("held_out" if chosen else None)
+            moved = "held_out" if stratum == HELDOUT else f"tier_{stratum}"
+            reasons.append(dropped or moved)
     return pa.array(reasons, pa.string())
+
+
+def _duplicate(
+    keepers: Mapping[bytes, Rank], rank: Rank, text_hash: bytes, bands: Sequence[int]
+) -> str | None:
+    """The reason to drop a document of which another copy stays, or None."""
+    keeper = keepers.get(text_hash, rank)
+    if keeper != rank:
+        return "in_heldout" if keeper[0] < rank[0] else "exact_duplicate"
+    for band in bands:
+        keeper = keepers.get(band_key(band), rank)
+        if keeper != rank:
+            return "near_heldout" if keeper[0] < rank[0] else "near_duplicate"
+    return None
 
 
 def _drops(table: pa.Table, doc_ids: pa.Array, reasons: pa.Array, item: GatherShard) -> pa.Table:

@@ -32,7 +32,7 @@ from schemas.recipe import HeldOut
 from schemas.seal import Seal
 from schemas.shard import TOKENS_PER_SHARD, ShardMeta
 from schemas.store import Store, join
-from schemas.stratum import HELDOUT, Stratum, StratumName
+from schemas.stratum import HELDOUT, TRAIN, Stratum, StratumName
 from schemas.token_bytes import token_bytes
 
 IMPORT_VERSION = 1  # bumped when what is made of a shard changes
@@ -97,7 +97,7 @@ def import_mds(
     with tempfile.TemporaryDirectory(prefix="mmbert-import-") as logs:
         _spill_missing(items, store, sealed, name, seed, workers, Path(logs), progress)
         gathered = _gather(planned, refs, files, sealed, workers, Path(logs), progress)
-    return publish(planned, refs, gathered, sealed, held_out=0)
+    return publish(planned, refs, gathered, sealed, given=0)
 
 
 def _spill_missing(
@@ -133,11 +133,13 @@ def _gather(
 
     progress("duplicates", 0, 1)
     (decision,) = decide(refs, HeldOut(), str(logs / "decide")).values()
-    num_tokens = decision.tokens.get(refs[0].split, 0)
+    num_tokens = decision.tokens_of(refs[0].split)
     num_shards = -(-num_tokens // TOKENS_PER_SHARD)
     items = [
         GatherShard(
             name=planned.name,
+            tier=0,
+            tiers=(TRAIN,),
             folder=planned.folder,
             index=index,
             num_shards=num_shards,

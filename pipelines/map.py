@@ -10,9 +10,9 @@ file alone, never on the number of tasks, workers or the runner.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import groupby, islice
 
 import numpy as np
 import pyarrow as pa
@@ -20,20 +20,24 @@ import xxhash
 from datatrove.data import Document, DocumentsPipeline
 from datatrove.pipeline.base import PipelineStep
 
+from pipelines import identify
 from pipelines import spill as spills
-from pipelines import tokenizer as tokenizers
 from pipelines.executor import Tasks
 from pipelines.filters import screen
+from pipelines.identify import LanguageProfile
 from pipelines.inventory import InputFile
-from pipelines.near import group_hash
+from pipelines.near import bands, group_hash
+from pipelines.prove import Proving, save_proof
 from pipelines.read import reader_of
 from pipelines.record import FileRead, Record
 from pipelines.spill import Spill
-from schemas.seal import Seal
+from schemas import seal as seals
+from schemas.seal import Seal, seal_folder
 from schemas.store import Store
 from schemas.text import Fields, Filters
 
 BATCH = 256  # documents tokenised in one call
+BATCH_CHARACTERS = 2_000_000  # of them, and one document more: an engine needs 100 times that
 PART_TOKENS = 32_000_000  # a spill's part is sorted in memory: 128 MB
 
 
@@ -48,6 +52,7 @@ class MapFile:
     fields: Fields
     language: str
     min_score: float | None
+    filters: Filters  # less those that the source is spared
     grouped: bool  # held-out text is chosen from it: near-duplicates must hash alike
     spill_id: str
     folder: str
@@ -99,17 +104,26 @@ class Screen(PipelineStep):
     name = "filters"
     type = "🔻 - FILTER"
 
-    def __init__(self, filters: Filters) -> None:
-        super().__init__()
-        self.filters = filters
-
     def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
+        current: MapFile | None = None
+        profile: LanguageProfile | None = None
         for document in data:
             record, item = document.metadata["record"], document.metadata["file"]
+            if item is not current:
+                current, profile = item, profile_of(item)
             if isinstance(record, Record):
-                screen(record, self.filters, item.language, item.min_score)
+                screen(record, item.filters, item.language, item.min_score, profile)
                 self.stat_update(record.reason or "kept")
             yield document
+
+
+def profile_of(item: MapFile) -> LanguageProfile | None:
+    """What the file's documents are like, learned from its head; None where nobody asks."""
+    if "language" not in item.filters.use:
+        return None
+    records = reader_of(item.layout, item.fields)(item.file, FileRead())
+    texts = ((record.number, record.text) for record in records if record.text)
+    return LanguageProfile(islice(texts, identify.DOCUMENTS))
 
 
 class Tokenise(PipelineStep):
@@ -124,27 +138,45 @@ class Tokenise(PipelineStep):
         self.sealed = sealed
 
     def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
-        tokenizer = tokenizers.load(self.store, self.sealed)
+        folder = seal_folder(self.store.url, self.sealed.digest)
+        encoder = Proving.of(seals.load(folder)[1])
         special = np.array(self.sealed.special.ids(), np.uint32)
-        stream = iter(data)
-        while batch := list(islice(stream, BATCH)):
-            kept = [
-                d
-                for d in batch
-                if isinstance(d.metadata["record"], Record) and d.metadata["record"].reason is None
-            ]
-            texts = [d.metadata["record"].text for d in kept]
-            encodings = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-            for document, encoding in zip(kept, encodings, strict=True):
-                tokens = np.array(encoding.ids, np.uint32)
-                record = document.metadata["record"]
-                if not tokens.size:
-                    record.reason = "no_tokens"
-                elif np.isin(special, tokens).any():
-                    record.reason = "special_token"  # never a target, so never in a document
-                document.metadata["tokens"] = tokens
-                self.stat_update("tokens", value=tokens.size)
+        for batch in _batches(data):
+            kept = [d for d in batch if _is_kept(d)]
+            for item, group in groupby(kept, key=lambda d: d.metadata["file"]):
+                documents = list(group)
+                texts = [d.metadata["record"].text for d in documents]
+                file = f"{item.source}: {item.file.relative}"
+                ids = encoder.encode(texts, file, item.language)
+                for document, tokens in zip(documents, ids, strict=True):
+                    record = document.metadata["record"]
+                    if not tokens.size:
+                        record.reason = "no_tokens"
+                    elif np.isin(special, tokens).any():
+                        record.reason = "special_token"  # never a target, so never in a document
+                    document.metadata["tokens"] = tokens
+                    self.stat_update("tokens", value=tokens.size)
             yield from batch
+        save_proof(folder, encoder.proof)
+
+
+def _is_kept(document: Document) -> bool:
+    record = document.metadata["record"]
+    return isinstance(record, Record) and record.reason is None
+
+
+def _batches(data: DocumentsPipeline) -> Iterator[list[Document]]:
+    """All of a stream in lists of at most BATCH documents, fewer where their texts are long."""
+    batch: list[Document] = []
+    characters = 0
+    for document in data:
+        batch.append(document)
+        record = document.metadata["record"]
+        characters += len(record.text or "") if isinstance(record, Record) else 0
+        if len(batch) == BATCH or characters > BATCH_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    yield batch
 
 
 class WriteSpills(PipelineStep):
@@ -175,7 +207,8 @@ class _SpillWriter:
     def __init__(self, item: MapFile, seed: int) -> None:
         self.item = item
         self.seed = seed
-        self.rows: list[dict[str, str | int | bool | bytes]] = []
+        self.near = "near_duplicate" in item.filters.use
+        self.rows: list[dict[str, str | int | float | bool | bytes | list[int] | None]] = []
         self.tokens: list[np.ndarray] = []
         self.num_tokens = 0
         self.parts: list[str] = []
@@ -207,6 +240,8 @@ class _SpillWriter:
                 "native_id": native,
                 "text_hash": xxhash.xxh3_128_digest(text),
                 "group": group_hash(self.seed, record.text or "") if self.item.grouped else 0,
+                "bands": bands(self.seed, record.text or "") if self.near else [],
+                "score": record.quality_score,
                 "num_tokens": int(tokens.size),
                 "num_bytes": num_bytes,
                 "repaired": record.repaired,

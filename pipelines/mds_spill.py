@@ -143,6 +143,8 @@ class SpillShards(PipelineStep):
             "native_id": [native[place] for place in places],
             "text_hash": [xxhash.xxh3_128_digest(body.tobytes()) for body in narrow],
             "group": np.zeros(count, np.uint64),
+            "bands": [[]] * count,
+            "score": [None] * count,
             "num_tokens": lengths,
             "num_bytes": num_bytes,
             "repaired": np.zeros(count, bool),

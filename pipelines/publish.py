@@ -41,6 +41,7 @@ class PlannedStratum:
     folder: str
     scratch: str
     made_from: dict[str, str | int | float | bool | None]
+    moved: str = ""  # it reads no file: the origin's first stratum drops its documents so
 
 
 Gathered = tuple[PlannedStratum, Sequence[SpillRef], Sequence[GatherShard]]
@@ -49,7 +50,7 @@ Gathered = tuple[PlannedStratum, Sequence[SpillRef], Sequence[GatherShard]]
 def publish_all(
     origins: Sequence[Sequence[Gathered]], sealed: Seal, progress: Progress
 ) -> list[Stratum]:
-    """Commit the gathered strata of each origin, its training stratum before its held-out one.
+    """Commit the gathered strata of each origin, the one first that answers for its training text.
 
     Raises LedgerError as `publish` does; what was committed by then stays.
     """
@@ -57,8 +58,8 @@ def publish_all(
     def publish_origin(gathered: Sequence[Gathered]) -> list[Stratum]:
         done: list[Stratum] = []
         for planned, refs, items in gathered:
-            held_out = done[-1].ledger.dropped.get("held_out", 0) if done else 0
-            done.append(publish(planned, refs, items, sealed, held_out))
+            given = done[0].ledger.dropped.get(planned.moved, 0) if done else 0
+            done.append(publish(planned, refs, items, sealed, given))
         return done
 
     strata: list[Stratum] = []
@@ -75,13 +76,13 @@ def publish(
     refs: Sequence[SpillRef],
     items: Sequence[GatherShard],
     sealed: Seal,
-    held_out: int,
+    given: int,
 ) -> Stratum:
     """Commit one stratum whose shards are gathered.
 
-    `held_out` counts the documents that the origin's training stratum gave up for the held-out
-    one: where a source has no test split, they are what the latter reads. Raises LedgerError when
-    documents are unaccounted for; nothing is published then.
+    `given` counts the documents that the origin's first stratum gave up for this one: they are what
+    it reads where it has no files of its own. Raises LedgerError when documents are unaccounted
+    for; nothing is published then.
     """
     entries, repaired, tables = [], 0, []
     kept_bytes = kept_documents = 0
@@ -97,11 +98,10 @@ def publish(
             kept_bytes += num_bytes
 
     split = "test" if planned.name.tier == HELDOUT else "train"
-    moved_here = planned.name.tier == HELDOUT and any(ref.grouped for ref in refs)
     read = 0
     unreadable: list[UnreadableSpan] = []
     for ref in refs:
-        if ref.split == split and not moved_here:
+        if ref.split == split and not planned.moved:
             spill = spills.load(ref.folder)
             assert spill is not None, ref.folder
             read += spill.read
@@ -110,7 +110,7 @@ def publish(
     dropped = pa.concat_tables(tables) if tables else DROPS.empty_table()
     write_drops(join(planned.folder, "dropped.parquet"), dropped)
     ledger = Ledger(
-        read=held_out if moved_here else read,
+        read=given if planned.moved else read,
         kept=kept_documents,
         dropped=dict(sorted(Counter(dropped.column("reason").to_pylist()).items())),
         kept_bytes=kept_bytes,

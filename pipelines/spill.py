@@ -18,7 +18,8 @@ from schemas.ledger import DROPS, Frozen, UnreadableSpan
 from schemas.store import exists, join, local_path, read_bytes, write_bytes, write_json
 
 # A document as the map step leaves it. (file, record) breaks ties between equal keys; `group`
-# hashes near-duplicates alike, for the held-out split.
+# hashes near-duplicates alike, for the held-out split; `score` is its quality; two documents that
+# share one of their `bands` are near-duplicates (none where the recipe does not look for them).
 META = pa.schema(
     [
         ("key", pa.uint64()),
@@ -27,6 +28,8 @@ META = pa.schema(
         ("native_id", pa.large_string()),
         ("text_hash", pa.binary(16)),
         ("group", pa.uint64()),
+        ("bands", pa.list_(pa.uint64())),
+        ("score", pa.float64()),
         ("num_tokens", pa.int64()),
         ("num_bytes", pa.int64()),
         ("repaired", pa.bool_()),
@@ -34,7 +37,7 @@ META = pa.schema(
     ]
 )
 PART = pa.schema([*META, ("tokens", pa.large_list(pa.uint32()))])
-DECIDING = ["key", "file", "record", "text_hash", "group", "num_tokens"]
+DECIDING = ["key", "file", "record", "text_hash", "group", "bands", "score", "num_tokens"]
 
 
 class Spill(Frozen):

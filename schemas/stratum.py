@@ -13,7 +13,7 @@ from schemas.rows import CONTEXTS, RowCount
 from schemas.store import Store, exists, join, read_bytes, write_json
 
 HELDOUT = "heldout"  # the tier that no phase can train on
-TRAIN = "all"
+TRAIN = "all"  # the tier of a source that has none of its own
 
 
 class StratumName(Frozen):

@@ -5,6 +5,7 @@ It decides the strata; the rest of a recipe (schemas/recipe.py) decides what is 
 
 from __future__ import annotations
 
+import re
 from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -13,6 +14,9 @@ from schemas.errors import UserError
 from schemas.language import split_subset
 from schemas.ledger import Frozen
 from schemas.seal import SpecialIds
+from schemas.stratum import HELDOUT, TRAIN
+
+TIER_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 
 FilterName = Literal[
     "length",
@@ -20,8 +24,10 @@ FilterName = Literal[
     "mojibake",
     "script",
     "language_score",
+    "language",
     "symbols",
     "repeated_lines",
+    "near_duplicate",
 ]
 
 
@@ -73,6 +79,13 @@ class Source(Frozen):
     min_score: float | None = Field(
         None, description="drop documents whose quality score (DCLM's fastText) is below"
     )
+    tiers: dict[str, float] = Field(
+        {}, description="a stratum each: the least score of its documents; below all is dropped"
+    )
+    probe: str | None = Field(None, description="a folder of pipelines/probe.py; gives the score")
+    skip: tuple[FilterName, ...] = Field(
+        (), description="filters that its text is spared: those that others have run on it"
+    )
     gated: bool = Field(False, description="its hub asks for an account and consent")
     published_tokens: int | dict[str, int] | None = Field(
         None,
@@ -88,6 +101,32 @@ class Source(Frozen):
         if self.fields != Fields() and self.format != "documents":
             raise ValueError(f"fields are for documents: {self.format} has its own")
         return self
+
+    @model_validator(mode="after")
+    def _tiers(self) -> Self:
+        wrong = [t for t in self.tiers if t in (TRAIN, HELDOUT) or not TIER_NAME.fullmatch(t)]
+        if wrong:
+            raise ValueError(
+                f"tiers: {wrong[0]!r} is no name for one; take a-z, 0-9 and '-', but not "
+                f"{TRAIN!r} and {HELDOUT!r}, which every source may have"
+            )
+        if self.tiers and self.min_score is not None:
+            raise ValueError("give min_score or tiers: the least score of tiers is one")
+        if len(set(self.tiers.values())) < len(self.tiers):
+            raise ValueError("tiers: two of them begin at the same score")
+        scored = self.format in ("dclm", "documents") or self.probe
+        if (self.tiers or self.min_score is not None) and not scored:
+            raise ValueError(f"{self.format} has no quality score: give a probe that makes one")
+        return self
+
+    @property
+    def bounds(self) -> dict[str, float]:
+        """Tiers and their least scores, the lowest first."""
+        return dict(sorted(self.tiers.items(), key=lambda tier: tier[1]))
+
+    @property
+    def least_score(self) -> float | None:
+        return min(self.tiers.values()) if self.tiers else self.min_score
 
     @model_validator(mode="after")
     def _published(self) -> Self:
@@ -128,3 +167,6 @@ class Filters(Frozen):
     min_language_score: float = Field(0.3, ge=0, le=1)
     max_symbol_share: float = Field(0.3, ge=0, le=1)
     max_repeated_line_share: float = Field(0.5, ge=0, le=1)
+    max_language_distance: float = Field(
+        1.5, gt=0, description="nats a character trigram is less likely than in its file's median"
+    )

@@ -6,7 +6,8 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.build import build, plan_build
+from pipelines.build import build
+from pipelines.build_plan import plan_build
 from pipelines.inventory import inventory
 from pipelines.tokenizer import prepare
 from schemas.recipe import Recipe

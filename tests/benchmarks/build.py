@@ -21,7 +21,8 @@ from datatrove.pipeline.tokens import DocumentTokenizer
 from datatrove.utils.logging import logger
 
 from pipelines import tokenizer as tokenizers
-from pipelines.build import build, plan_build
+from pipelines.build import build
+from pipelines.build_plan import plan_build
 from pipelines.inventory import inventory
 from pipelines.map import BATCH
 from pipelines.sample import write_sample

@@ -26,7 +26,8 @@ import numpy as np
 
 from flows.job import Job
 from flows.scores import HeldoutScore, read_events
-from pipelines.build import build, plan_build
+from pipelines.build import build
+from pipelines.build_plan import plan_build
 from pipelines.describe import make_heldout, make_run
 from pipelines.inventory import inventory, wanted
 from pipelines.manifests import make_manifest
