@@ -17,6 +17,7 @@ import tokenizers
 from tokenizers import AddedToken, Tokenizer, decoders, normalizers, processors
 from tokenizers.models import BPE
 
+from pipelines.encode import as_text
 from pipelines.fingerprint import fingerprints
 from pipelines.inventory import Origin
 from pipelines.read import reader_of
@@ -48,13 +49,7 @@ def prepare(
 
 def load(store: Store, sealed: Seal) -> Tokenizer:
     """The tokenizer of a seal, set to encode text that looks like a special token as text."""
-    folder = seals.seal_folder(store.url, sealed.digest)
-    _, tokenizer_json = seals.load(folder)
-    tokenizer = Tokenizer.from_str(tokenizer_json.decode())
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    tokenizer.encode_special_tokens = True
-    return tokenizer
+    return as_text(seals.load(seals.seal_folder(store.url, sealed.digest))[1])
 
 
 def read(path: str, special: SpecialIds) -> tuple[Seal, bytes]:

@@ -45,13 +45,29 @@ def seal(tokenizer_json: bytes, special: SpecialIds, origin: str) -> Seal:
     # Truncation and padding are a user's settings of one session, not part of the vocabulary.
     content["truncation"] = content["padding"] = None
     digest = sha256(canonical({"tokenizer": content, "special": special.model_dump()}))
-    pretokenizer = json.dumps(content.get("pre_tokenizer")) + json.dumps(content.get("normalizer"))
     return Seal(
         digest=digest,
         vocab_size=max(_ids(content)) + 1,
         special=special,
-        prefix_space='"Prepend"' in pretokenizer or '"prepend_scheme": "always"' in pretokenizer,
+        prefix_space=_adds_space(content.get("normalizer"))
+        or _adds_space(content.get("pre_tokenizer")),
         origin=origin,
+    )
+
+
+def _adds_space(step: dict[str, Any] | None) -> bool:
+    """Whether a normaliser or pre-tokeniser puts a space before a text that has none.
+
+    The digest covers these steps whole; this is for a person to read.
+    """
+    if step is None:
+        return False
+    parts = [*(step.get("normalizers") or []), *(step.get("pretokenizers") or [])]
+    return (
+        step.get("type") == "Prepend"
+        or step.get("prepend_scheme") in ("always", "first")
+        or ("prepend_scheme" not in step and step.get("add_prefix_space") is True)
+        or any(map(_adds_space, parts))
     )
 
 

@@ -122,3 +122,28 @@ def test_ids_equal_those_of_sentencepiece(tmp_path: Path) -> None:
     tokenizer: Tokenizer = from_sentencepiece(model, SpecialIds())
     for text in [*texts, *corpora.sentences("unseen", 100)]:
         assert tokenizer.encode(text, add_special_tokens=False).ids == processor.encode(text)
+
+
+def test_a_tokenizer_that_differs_only_in_its_prefix_space_is_refused(tmp_path: Path) -> None:
+    plain = json.loads(tokenizer_json())
+    replace = {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"}
+    metaspace = {"type": "Metaspace", "replacement": "\u2581", "split": False}
+    prepend = {"type": "Prepend", "prepend": "\u2581"}
+    without = [
+        plain | {"normalizer": replace},
+        plain | {"pre_tokenizer": metaspace | {"prepend_scheme": "never"}},
+        plain | {"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False}},
+    ]
+    with_it = [
+        plain | {"normalizer": {"type": "Sequence", "normalizers": [prepend, replace]}},
+        plain | {"pre_tokenizer": metaspace | {"prepend_scheme": "first"}},
+        plain | {"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": True}},
+    ]
+    for one, other in zip(without, with_it, strict=True):
+        sealed = seals.seal(json.dumps(one).encode(), SpecialIds(), "")
+        folder = Path(seals.save(str(tmp_path), sealed, json.dumps(one).encode()))
+        changed = seals.seal(json.dumps(other).encode(), SpecialIds(), "")
+        assert (sealed.prefix_space, changed.prefix_space) == (False, True)
+        (folder / "tokenizer.json").write_bytes(json.dumps(other).encode())
+        with pytest.raises(UserError, match=f"{changed.digest[:16]}.*{sealed.digest[:16]}"):
+            seals.load(str(folder))

@@ -1,0 +1,162 @@
+"""Proof that a fast engine gives the true ids: on a sample of each file, while it is tokenised.
+
+Of every file (so of every language) the first 32 documents are encoded by both engines, and after
+them every 256th. A difference among the first sends the whole file to the truth, and is noted. One
+that shows only later cannot be mended any more, and stops the build.
+
+What was compared is written down beside the tokenizer, never in what is built: the bytes of strata
+are the same whichever engine ran.
+
+    tokenizers/<digest>/proofs/<id>.json      one for each task of a build; the id is its content's
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import fsspec
+import numpy as np
+import xxhash
+
+from pipelines.encode import Encoder, Ids, Truth, find_fast
+from schemas.digest import content_id
+from schemas.ledger import Frozen
+from schemas.store import exists, join, read_bytes, write_json
+
+FIRST = 32
+EVERY = 256
+
+
+class UnequalIds(RuntimeError):
+    """The fast engine left the truth after it was trusted."""
+
+
+class Compared(Frozen):
+    """What both engines encoded of one language."""
+
+    documents: int = 0
+    num_bytes: int = 0  # UTF-8
+    texts: str = ""  # running xxh3-128 of the texts
+    differs: str | None = None  # the first text of unequal ids: its file and place there
+
+
+class Proof(Frozen):
+    """`proofs/<id>.json`."""
+
+    engine: str
+    truth: str
+    languages: dict[str, Compared]
+
+
+class Proving:
+    """The fast engine where it is proved, the truth where it is not or where there is none.
+
+    `encode` takes consecutive texts of one file; `proof` is what was compared so far.
+    """
+
+    def __init__(self, truth: Truth, fast: Encoder | None) -> None:
+        self._truth = truth
+        self._fast = fast
+        self._file = ""
+        self._num_seen = 0
+        self._trusted = False
+        self._compared: dict[str, Compared] = {}
+
+    @classmethod
+    def of(cls, tokenizer_json: bytes) -> Proving:
+        """With the fast engine, where it is installed and can read the tokenizer."""
+        return cls(Truth(tokenizer_json), find_fast(tokenizer_json))
+
+    @property
+    def proof(self) -> Proof | None:
+        if self._fast is None or not self._compared:
+            return None
+        return Proof(
+            engine=self._fast.engine, truth=self._truth.engine, languages=dict(self._compared)
+        )
+
+    def encode(self, texts: Sequence[str], file: str, language: str) -> list[Ids]:
+        """Raises UnequalIds when the engines differ in a file's text beyond its beginning."""
+        if self._fast is None:
+            return self._truth.encode(texts)
+        if file != self._file:
+            self._file, self._num_seen, self._trusted = file, 0, True
+        start = self._num_seen
+        self._num_seen += len(texts)
+        if not self._trusted:
+            return self._truth.encode(texts)
+        ids = self._fast.encode(texts)
+        sample = [i for i in range(len(texts)) if start + i < FIRST or (start + i) % EVERY == 0]
+        true_ids = self._truth.encode([texts[i] for i in sample])
+        for i, true in zip(sample, true_ids, strict=True):
+            if not np.array_equal(ids[i], true):
+                self._note(language, texts[i], f"{file}, text {start + i + 1}")
+                if start + i >= FIRST:
+                    raise UnequalIds(
+                        f"{self._fast.engine} gives other ids than {self._truth.engine} for text "
+                        f"{start + i + 1} of {file} ({language}), which is past the sample: "
+                        "uninstall it, delete the store's spills/ and run the same command again"
+                    )
+                self._trusted = False
+                return self._truth.encode(texts)
+            self._note(language, texts[i], None)
+            ids[i] = true
+        return ids
+
+    def _note(self, language: str, text: str, differs: str | None) -> None:
+        before = self._compared.get(language, Compared())
+        data = text.encode()
+        self._compared[language] = Compared(
+            documents=before.documents + 1,
+            num_bytes=before.num_bytes + len(data),
+            texts=xxhash.xxh3_128_hexdigest(before.texts.encode() + data),
+            differs=before.differs or differs,
+        )
+
+
+def save_proof(seal_folder: str, proof: Proof | None) -> None:
+    """Write down what a task compared, beside the tokenizer."""
+    if proof is not None:
+        content = proof.model_dump(mode="json")
+        write_json(join(seal_folder, "proofs", f"{content_id(content)}.json"), content)
+
+
+def load_proofs(seal_folder: str) -> list[Proof]:
+    """Everything that was ever compared for a tokenizer."""
+    folder = join(seal_folder, "proofs")
+    if not exists(folder):
+        return []
+    fs, path = fsspec.core.url_to_fs(folder)
+    files = sorted(str(file).rsplit("/", 1)[-1] for file in fs.find(path))
+    return [
+        Proof.model_validate_json(read_bytes(join(folder, name)))
+        for name in files
+        if name.endswith(".json") and not name.startswith(".")
+    ]
+
+
+def told(proofs: Sequence[Proof]) -> list[str]:
+    """Lines for a person: what was proved, and each language in which the engines differ."""
+    if not proofs:
+        return []
+    lines = []
+    for engine, truth in sorted({(proof.engine, proof.truth) for proof in proofs}):
+        found = [
+            (language, compared)
+            for proof in proofs
+            if (proof.engine, proof.truth) == (engine, truth)
+            for language, compared in proof.languages.items()
+        ]
+        documents = sum(compared.documents for _, compared in found)
+        languages = len({language for language, _ in found})
+        lines.append(
+            f"{engine} did the work of {truth}: equal ids on {documents:,} documents in "
+            f"{languages:,} languages"
+        )
+        lines += [
+            f"! {language}: {engine} differs from {truth} in {compared.differs}; {truth} "
+            "tokenised that file"
+            for language, compared in found
+            if compared.differs
+        ]
+    return lines
