@@ -12,7 +12,7 @@ Prefect flows when a server is there, and leaves them functions when not (flows/
 
 from __future__ import annotations
 
-from flows import artifacts, stages
+from flows import artifacts, named_mixtures, stages
 from flows.job import Job
 from flows.orchestrate import flow
 from flows.outcome import Outcome
@@ -43,8 +43,10 @@ def data(job: Job) -> Outcome:
     outcome = Outcome(manifests=urls, ledger=ledger)
     if job.phase:
         return outcome
-    run_url = stages.describe_run(recipe, store, seal, strata, urls)
-    return outcome.model_copy(update={"run_url": run_url})
+    named = named_mixtures.find(recipe, store, job.manifests)
+    recipe = named_mixtures.with_mixtures(recipe, named, seal.digest)
+    run_url = stages.describe_run(recipe, store, seal, strata, urls | named)
+    return outcome.model_copy(update={"manifests": urls | named, "run_url": run_url})
 
 
 @flow("train", "train {job.recipe}")

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows import model_commands, store_commands
+from flows import mixture_commands, model_commands, store_commands
 from schemas.errors import UserError
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ app = typer.Typer(
 )
 tokenizer_app = typer.Typer(help="Tokenizers.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(tokenizer_app, name="tokenizer")
+mixture_commands.register(app)
 model_commands.register(app)
 store_commands.register(app)
 
@@ -54,6 +55,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Phase = Annotated[str | None, typer.Option("--phase", help="Only this phase.")]
 NumProcesses = Annotated[
     int | None, typer.Option("--nproc", min=1, help="Training processes, one for each device.")
+]
+Mixtures = Annotated[
+    list[str] | None,
+    typer.Option("--manifest", metavar="P=NAME", help="Train phase P with a mixture of yours."),
 ]
 STORE = "mmbert-store"
 
@@ -79,12 +84,15 @@ def run(
     no_server: NoServer = False,
     fresh: Fresh = False,
     nproc: NumProcesses = None,
+    manifest: Mixtures = None,
     as_json: AsJson = False,
 ) -> None:
     """All of it: text to shards to mixtures to a model; a rerun does what is left."""
     from flows.commands import run_job
 
-    run_job("run", _job(recipe, on, store, overrides, None, fresh, nproc), no_server, as_json)
+    run_job(
+        "run", _job(recipe, on, store, overrides, None, fresh, nproc, manifest), no_server, as_json
+    )
 
 
 @app.command()
@@ -113,12 +121,18 @@ def train(
     no_server: NoServer = False,
     fresh: Fresh = False,
     nproc: NumProcesses = None,
+    manifest: Mixtures = None,
     as_json: AsJson = False,
 ) -> None:
     """Train, on data that is built first where it is not; goes on from the last checkpoint."""
     from flows.commands import run_job
 
-    run_job("train", _job(recipe, on, store, overrides, phase, fresh, nproc), no_server, as_json)
+    run_job(
+        "train",
+        _job(recipe, on, store, overrides, phase, fresh, nproc, manifest),
+        no_server,
+        as_json,
+    )
 
 
 @app.command()
@@ -198,8 +212,10 @@ def _job(
     phase: str | None = None,
     fresh: bool = False,
     nproc: int | None = None,
+    manifests: list[str] | None = None,
 ) -> Job:
     from flows.job import Job, load_profile
+    from flows.named_mixtures import parse
 
     profile = load_profile(on)
     if nproc is not None:
@@ -209,6 +225,7 @@ def _job(
         overrides=tuple(overrides or ()),
         store=store,
         phase=phase,
+        manifests=parse(manifests or ()),
         fresh=fresh,
         profile=profile,
     )

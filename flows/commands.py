@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from flows import cascade, stages
+from flows import cascade, named_mixtures, stages
 from flows.bill import bill, listing
 from flows.console import console, drawn
 from flows.inputs import require_inputs
@@ -42,6 +42,7 @@ def run_job(
             f"--store {job.at().url}: training needs a store on a local disk, and this one can "
             "only be built into, with `mmbert data`; give --store FOLDER"
         )
+    named_mixtures.find(job.load(), job.at(), job.manifests)
     require_inputs(job.load())
     console.say(f"mmbert {flow} {recipe.name}, store {job.at().url}")
     with _orchestrated(job.at(), no_server):

@@ -57,6 +57,9 @@ class Job(Frozen):
     overrides: tuple[str, ...] = Field((), description="laid over the recipe: key=value")
     store: str = Field("mmbert-store", description="a folder or any fsspec URL")
     phase: str | None = Field(None, description="only this one of the recipe's phases")
+    manifests: dict[str, str] = Field(
+        {}, description="phases that train with a mixture of this name in place of the recipe's"
+    )
     fresh: bool = Field(False, description="train from the start; an earlier run is set aside")
     profile: Profile = Profile()
 

@@ -19,13 +19,8 @@ def find_manifest(store: Store, reference: str) -> str:
         if place.endswith("/manifest.json") and exists(place):
             return place if "://" in place else join(Store.at(place).url)
     named = re.fullmatch(r"([^/]+)/([^/]+)(?:/([^/]+))?", reference)
-    if named:
-        folder = join(store.url, "manifests", named[1], named[2])
-        name = named[3] or MAIN
-        if exists(join(folder, f"{name}.json")):
-            name = str(json.loads(read_bytes(join(folder, f"{name}.json")))["manifest"])
-        if exists(join(folder, name, "manifest.json")):
-            return join(folder, name, "manifest.json")
+    if named and (url := named_manifest(store, named[1], named[2], named[3] or MAIN)):
+        return url
     found = _all(store)
     if re.fullmatch(r"[0-9a-f]{4,16}", reference):
         meant = [url for url in found if url.split("/")[-2].startswith(reference)]
@@ -39,6 +34,23 @@ def find_manifest(store: Store, reference: str) -> str:
     raise UserError(
         f"{store.url} has no manifest {reference}; give RECIPE/PHASE (there are: {listed}), the "
         "start of an id, or a path"
+    )
+
+
+def named_manifest(store: Store, recipe: str, phase: str, name: str) -> str | None:
+    """The URL of a phase's manifest of this name or id, or None when there is none."""
+    folder = join(store.url, "manifests", recipe, phase)
+    if exists(join(folder, f"{name}.json")):
+        name = str(json.loads(read_bytes(join(folder, f"{name}.json")))["manifest"])
+    url = join(folder, name, "manifest.json")
+    return url if exists(url) else None
+
+
+def names_of(store: Store, recipe: str, phase: str) -> list[str]:
+    """The names of a phase's manifests."""
+    fs, path = fsspec.core.url_to_fs(join(store.url, "manifests", recipe, phase))
+    return sorted(
+        name.rsplit("/", 1)[1].removesuffix(".json") for name in fs.glob(f"{path}/*.json")
     )
 
 
