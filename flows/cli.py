@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows import mixture_commands, model_commands, store_commands
+from flows import mixture_commands, model_commands, store_commands, tokenizer_commands
 from schemas.errors import UserError
 
 if TYPE_CHECKING:
@@ -34,11 +34,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-tokenizer_app = typer.Typer(help="Tokenizers.", no_args_is_help=True, rich_markup_mode=None)
-app.add_typer(tokenizer_app, name="tokenizer")
 mixture_commands.register(app)
 model_commands.register(app)
 store_commands.register(app)
+tokenizer_commands.register(app)
 
 Recipe = Annotated[str, typer.Argument(help="A packaged recipe (tiny), a path or a URL.")]
 StoreUrl = Annotated[
@@ -171,21 +170,6 @@ def sample(
             f"{report.documents:,} documents in {report.languages} languages, "
             f"{num_bytes(report.bytes)} of text in {directory}"
         )
-
-
-@tokenizer_app.command("train")
-def tokenizer_train(
-    recipe: Recipe, store: StoreUrl = STORE, overrides: Set = None, on: On = "local"
-) -> None:
-    """Train the recipe's tokenizer and seal it in the store."""
-    from flows.commands import train_tokenizer
-
-    train_tokenizer(_job(recipe, on, store, overrides))
-
-
-@tokenizer_app.callback()
-def tokenizer_commands() -> None:
-    """Tokenizers."""
 
 
 @app.command()
