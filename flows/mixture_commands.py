@@ -134,7 +134,7 @@ def lines(difference: Difference, every: bool) -> Iterator[str]:
     if not changed:
         return
     yield ""
-    yield f"  {'':<20}{'tokens':>18}{'share %':>18}{'rows':>22}{'epochs':>18}"
+    yield f"  {'':<20}{'tokens':>18}{'share %':>18}{'rows':>20}{'epochs':>20}"
     shown = changed if every else changed[:MOST_LANGUAGES]
     for found in shown:
         yield _line(found)
@@ -163,9 +163,15 @@ def _line(found: LanguageChange) -> str:
         f"  {found.language:<5}{name:<15}"
         + both(18, *(amount(p.tokens) if p else "" for p in (before, after)))
         + both(18, *(f"{100 * p.share:.3g}" if p else "" for p in (before, after)))
-        + both(22, *(f"{p.rows:,}" if p else "" for p in (before, after)))
-        + both(18, *(f"{p.epochs:.3g}" if p else "" for p in (before, after)))
+        + both(20, *(_count(p.rows) if p else "" for p in (before, after)))
+        + both(20, *(f"{p.epochs:.3g}" if p else "" for p in (before, after)))
     )
+
+
+def _count(rows: int) -> str:
+    from schemas.figures import amount
+
+    return f"{rows:,}" if rows < 1_000_000 else amount(rows)
 
 
 def _told(value: Json) -> str:

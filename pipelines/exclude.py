@@ -18,7 +18,7 @@ import pyarrow as pa
 from pipelines.duplicates import duplicates, find_groups
 from schemas.catalogue import Catalogue
 from schemas.recipe import Recipe
-from schemas.rows import RowCount, count_rows
+from schemas.rows import RowCount, count_each
 from schemas.seal import Seal
 from schemas.store import Store
 
@@ -39,12 +39,13 @@ def exclusion_lists(
 
 def rows_excluded(lists: Sequence[pa.Table], context: int) -> dict[str, RowCount]:
     """What exclusion lists (exclusions.ROWS) take off each shard, by digest, at a context."""
-    lengths: dict[str, dict[int, int]] = {}
-    for table in lists:
-        columns = (table.column(name).to_pylist() for name in ("shard", "document", "num_tokens"))
-        for digest, document, length in zip(*columns, strict=True):
-            lengths.setdefault(digest, {})[document] = length
-    return {
-        digest: count_rows(np.array([*found.values()], np.int64), context)
-        for digest, found in lengths.items()
-    }
+    if not any(table.num_rows for table in lists):
+        return {}
+    rows = pa.concat_tables([table.select(["shard", "document", "num_tokens"]) for table in lists])
+    rows = rows.group_by(["shard", "document"]).aggregate([("num_tokens", "max")])
+    shards = rows.column("shard").combine_chunks().dictionary_encode()
+    each = count_each(rows.column("num_tokens_max").to_numpy(), context)
+    sums = np.zeros((len(shards.dictionary), each.shape[0]), np.int64)
+    np.add.at(sums, shards.indices.to_numpy(), each.T)
+    digests = shards.dictionary.to_pylist()
+    return {d: RowCount(*count) for d, count in zip(digests, sums.tolist(), strict=True)}

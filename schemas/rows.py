@@ -68,13 +68,17 @@ def rows_per_document(lengths: I64, context: int) -> I64:
 
 def count_rows(lengths: I64, context: int) -> RowCount:
     """Rows, row tokens (BOS and EOS counted) and dropped tail tokens of documents at a context."""
+    return RowCount(*count_each(lengths, context).sum(axis=1).tolist())
+
+
+def count_each(lengths: I64, context: int) -> I64:
+    """The same of each document [n]: [4, n], the fields of a `RowCount` in their order."""
     full, tail = np.divmod(lengths, context - 2)
     without_tail = (full > 0) & (tail < DROP_TAIL)
-    dropped = int(tail[without_tail].sum())
-    rows = int(rows_per_document(lengths, context).sum())
+    dropped = np.where(without_tail, tail, 0)
+    rows = rows_per_document(lengths, context)
     last = np.where(without_tail, 0, tail + 2)
-    squared = int(full.sum()) * context**2 + int((last**2).sum())
-    return RowCount(rows, int(lengths.sum()) - dropped + 2 * rows, dropped, squared)
+    return np.stack([rows, lengths - dropped + 2 * rows, dropped, full * context**2 + last**2])
 
 
 def cut(lengths: I64, context: int, tail_keys: U64) -> tuple[I64, I64, I64]:

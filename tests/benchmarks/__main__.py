@@ -1,7 +1,8 @@
 """Benchmarks: what this project does, beside the best other way, in one run.
 
-    python -m tests.benchmarks [build|loader|step|mixture] [--full] [--record]
+    python -m tests.benchmarks [build|loader|step|mixture|remix] [--full] [--record]
     python -m tests.benchmarks mixture [--counts FILE] [--plot docs/mixture.png]
+    python -m tests.benchmarks noise [--corpus DIR] [--record]
     python -m tests.benchmarks init-small [--corpus DIR] [--plot FILE] [--full] [--record]
 
 Prints one table of ratios or more. `--full` takes more text, all languages and mmBERT-small's 22
@@ -20,18 +21,18 @@ from pathlib import Path
 from schemas.errors import UserError
 from tests.benchmarks.measure import Table, machine, record, show
 
-NAMES = ("build", "loader", "step", "mixture")
+NAMES = ("build", "loader", "step", "mixture", "remix")
 COUNTS = Path("../shared/mmbert-token-counts.csv")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks")
-    choices = (*NAMES, "init-small")
+    choices = (*NAMES, "noise", "init-small")
     parser.add_argument("name", nargs="?", choices=choices, help="one; without it, the quick ones")
     parser.add_argument("--full", action="store_true", help="large sizes, minutes more")
     parser.add_argument("--record", action="store_true", help="append to record.jsonl")
     parser.add_argument("--counts", type=Path, default=COUNTS, help="mmBERT's counts by language")
-    parser.add_argument("--corpus", type=Path, help="text for init-small, in a sample's layout")
+    parser.add_argument("--corpus", type=Path, help="for noise, init-small; as a sample")
     parser.add_argument("--plot", type=Path, help="draw mixture or init-small into this file")
     chosen = parser.parse_args()
     tables = []
@@ -56,6 +57,10 @@ def _tables(name: str, chosen: argparse.Namespace) -> list[Table]:
         from tests.benchmarks import mixture
 
         return mixture.run(chosen.counts, chosen.plot)
+    if name == "noise":
+        from tests.benchmarks import noise
+
+        return noise.run(chosen.corpus)
     if name == "init-small":
         from tests.benchmarks import init_small
 
