@@ -14,10 +14,9 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import fsspec
-
 from flows.supply import has_published_sizes
-from pipelines.inventory import sample_hint
+from pipelines.remote import ask
+from pipelines.source_files import sample_hint
 from schemas.errors import UserError
 from schemas.recipe import Recipe
 
@@ -137,8 +136,7 @@ def find(place: str) -> None:
 
     fsspec's `exists` tells neither from the other: it is False for an unreachable hub, too.
     """
-    fs, path = fsspec.core.url_to_fs(place)
-    fs.info(path)
+    ask(place)
 
 
 def _reason(error: Exception) -> str:

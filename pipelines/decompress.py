@@ -8,10 +8,11 @@ the next one, found by its magic number. Memory is bounded by a piece, whatever 
 
 from __future__ import annotations
 
+import io
 import zlib
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
-from typing import IO, Protocol
+from typing import Protocol
 
 import zstandard
 
@@ -63,7 +64,7 @@ _CODECS = {
 }
 
 
-def decompress(raw: IO[bytes], url: str) -> Iterator[Piece | Break]:
+def decompress(raw: io.BufferedIOBase, url: str) -> Iterator[Piece | Break]:
     """The plain bytes of a file, and the breaks between them; `raw` is seekable."""
     codec = _CODECS.get(url.rpartition(".")[2])
     if codec is None:
@@ -75,7 +76,7 @@ def decompress(raw: IO[bytes], url: str) -> Iterator[Piece | Break]:
 
 
 def _member(
-    raw: IO[bytes], start: int, codec: _Codec
+    raw: io.BufferedIOBase, start: int, codec: _Codec
 ) -> Generator[Piece | Break, None, int | None]:
     """Yields the member at `start`; returns where the next one starts, None at the file's end."""
     decoder = codec.decoder()
@@ -102,7 +103,7 @@ def _member(
     return resume
 
 
-def _find(raw: IO[bytes], wanted: bytes, start: int) -> int:
+def _find(raw: io.BufferedIOBase, wanted: bytes, start: int) -> int:
     """The first place of `wanted` from `start` on, or the file's end."""
     kept, end = b"", start
     for at, block in _blocks(raw, start, _BLOCK_BYTES):
@@ -114,7 +115,7 @@ def _find(raw: IO[bytes], wanted: bytes, start: int) -> int:
     return end
 
 
-def _blocks(raw: IO[bytes], start: int, size: int) -> Iterator[tuple[int, bytes]]:
+def _blocks(raw: io.BufferedIOBase, start: int, size: int) -> Iterator[tuple[int, bytes]]:
     """(offset, bytes) from `start` to the file's end."""
     raw.seek(start)
     while block := raw.read(size):

@@ -1,7 +1,7 @@
 """The identity of an input file: sha256 of its bytes, or what its store vouches for.
 
 Object stores name content themselves (ETag, an LFS sha256), so nothing is fetched to plan a build.
-Local files are read once; the digest is remembered in the store under size and time of change.
+Any other file is read once; the digest is remembered in the store under size and time of change.
 """
 
 from __future__ import annotations
@@ -9,29 +9,30 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-
-import fsspec
+from pathlib import Path
 
 from pipelines.inventory import InputFile
+from pipelines.open_input import open_input
+from pipelines.remote import MODIFIED, info_of, version_of
 from schemas.store import Store, exists, join, local_path, read_bytes, write_json
 
 
 def fingerprints(store: Store, files: Iterable[InputFile]) -> dict[str, str]:
-    """url -> digest for each file."""
+    """url -> digest for each file; never the address."""
     cache_url = join(store.url, "spills", "fingerprints.json")
     cache: dict[str, list[str]] = json.loads(read_bytes(cache_url)) if exists(cache_url) else {}
     known = len(cache)
     found: dict[str, str] = {}
     for file in files:
         path = local_path(file.url)
-        if path is None:
-            found[file.url] = _remote(file.url)
+        version = file.version or ("" if path else version_of(info_of(file.url)))
+        if version and not version.startswith(MODIFIED):
+            found[file.url] = version
             continue
-        status = path.stat()
-        stamp = f"{status.st_size}-{status.st_mtime_ns}"
+        stamp = _stamp(path) if path else version and f"{file.size_bytes}-{version}"
         entry = cache.get(file.url)
-        if entry is None or entry[0] != stamp:
-            with path.open("rb") as opened:
+        if entry is None or not stamp or entry[0] != stamp:
+            with path.open("rb") if path else open_input(file) as opened:
                 entry = [stamp, hashlib.file_digest(opened, "sha256").hexdigest()]
             cache[file.url] = entry
             known = -1
@@ -41,15 +42,6 @@ def fingerprints(store: Store, files: Iterable[InputFile]) -> dict[str, str]:
     return found
 
 
-def _remote(url: str) -> str:
-    """What the store says of the content, else sha256 of the bytes; never the address."""
-    fs, path = fsspec.core.url_to_fs(url)
-    info = fs.info(path)
-    lfs = info.get("lfs")
-    vouched = [lfs.get("sha256") if isinstance(lfs, dict) else getattr(lfs, "sha256", None)]
-    vouched += [info.get(name) for name in ("sha256", "blob_id", "ETag", "etag")]
-    for name in vouched:
-        if name:
-            return str(name).strip('"')
-    with fs.open(path, "rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+def _stamp(path: Path) -> str:
+    status = path.stat()
+    return f"{status.st_size}-{status.st_mtime_ns}"

@@ -9,28 +9,30 @@ origin is what one or two strata are built from: its training text and its held-
     documents  PATH/**/*.{parquet,json,jsonl}[.gz|.zst]    in the language that the source names
                PATH/<lang_Script>/**/...                   where it names none
 
+A path may also be one such file, or a list of files (pipelines/source_files.py).
+
 Imported strata are origins as well, without files: pipelines/imported.py finds them in the store.
 """
 
 from __future__ import annotations
 
 import difflib
-import posixpath
 import re
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import fsspec
-
+from pipelines.remote import version_of
+from pipelines.source_files import TEXT, Found, files_of, known, pinned_root, sample_hint
 from schemas.errors import UserError
 from schemas.language import is_subset, members
 from schemas.recipe import Phase, Recipe
 from schemas.text import Source
 
 ENGLISH = "eng_Latn"
+_LOOK_UPS = 16  # at a time
 MULTILINGUAL = "multilingual"  # the share of the temperature group
 _JSON = re.compile(r"\.jsonl?(\.gz|\.zst)?$")
-_TEXT = re.compile(r"\.parquet$|" + _JSON.pattern)
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class InputFile:
     relative: str  # to the source's path
     size_bytes: int
     split: str = "train"
+    version: str = ""  # of its content, as its store tells it: see pipelines/remote.py
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class Origin:
     language: str
     files: tuple[InputFile, ...]
     imported: tuple[ImportedStratum, ...] = ()  # in place of files, whatever their tokenizer
+    revision: str = ""  # the hub's commit that its files are of
 
     @property
     def code(self) -> str:
@@ -83,50 +87,38 @@ def inventory(recipe: Recipe) -> tuple[Origin, ...]:
 
 
 def _origins(name: str, source: Source) -> list[Origin]:
+    root, revision = pinned_root(name, source)
+    found: list[tuple[tuple[str, str, str], Found]] = []
+    for file in files_of(name, source, root):
+        place = _place(name, source, file.relative)
+        if place is not None:
+            found.append((place, file))
+    with ThreadPoolExecutor(_LOOK_UPS) as pool:  # an index page of https tells no sizes
+        infos = list(pool.map(known, (file for _, file in found)))
     groups: dict[tuple[str, str], list[InputFile]] = {}
-    for url, relative, size in _files(name, source):
-        place = _place(name, source, relative)
-        if place is None:
-            continue
-        subset, language, split = place
+    for ((subset, language, split), file), info in zip(found, infos, strict=True):
         key = (f"{name}/{subset}" if subset else name, language)
-        groups.setdefault(key, []).append(InputFile(url, relative, size, split))
+        size = int(str(info["size"]))
+        made = InputFile(file.url, file.relative, size, split, version_of(info))
+        groups.setdefault(key, []).append(made)
     if not groups:
         raise UserError(
             f"sources.{name}: {source.path} holds no text in the {source.format} layout; "
             f"point it elsewhere with --set sources.{name}.path=DIR{sample_hint(source)}"
         )
     return [
-        Origin(source_name, language, tuple(sorted(files, key=lambda f: f.relative)))
+        Origin(
+            source_name, language, tuple(sorted(files, key=lambda f: f.relative)), revision=revision
+        )
         for (source_name, language), files in groups.items()
     ]
-
-
-def _files(name: str, source: Source) -> Iterable[tuple[str, str, int]]:
-    fs, root = fsspec.core.url_to_fs(source.path)
-    if not fs.exists(root):
-        raise UserError(
-            f"sources.{name}.path: {source.path} does not exist; point it elsewhere with "
-            f"--set sources.{name}.path=DIR{sample_hint(source)}"
-        )
-    for path, info in fs.find(root, detail=True).items():
-        relative = posixpath.basename(path) if path == root else posixpath.relpath(path, root)
-        yield fs.unstrip_protocol(path), relative, int(info["size"] or 0)
-
-
-def sample_hint(source: Source) -> str:
-    """What a sample can do for it: there is none of any other data set."""
-    if source.format not in ("fineweb2", "dclm", "dolmino"):
-        return ""
-    folder = posixpath.dirname(source.path) or "."
-    return f" or write a sample with `mmbert sample {folder}`"
 
 
 def _place(name: str, source: Source, relative: str) -> tuple[str, str, str] | None:
     """(subset, language, split) of a file, or None when it is no file of the layout."""
     parts = relative.split("/")
     if source.format == "documents":
-        if not _TEXT.search(relative) or any(part.startswith((".", "_")) for part in parts):
+        if not TEXT.search(relative) or any(part.startswith((".", "_")) for part in parts):
             return None
         return "", source.language or _folder(name, source, parts), "train"
     if source.format == "fineweb2":

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-import fsspec
-
 from pipelines.decompress import Break, decompress
 from pipelines.inventory import InputFile
+from pipelines.open_input import open_input
 from pipelines.record import FileRead, Record
 from schemas.ledger import UnreadableSpan
 
@@ -54,8 +53,8 @@ def _lines(file: InputFile, told: FileRead) -> Iterator[bytes]:
     """Every line without its newline. A line that a break cuts belongs to the unreadable span."""
     line: list[bytes] = []  # what came so far of the line that has not ended
     began = 0  # where the piece lies that holds its first byte
-    with fsspec.open(file.url, "rb") as raw:
-        for piece in decompress(raw, file.url):
+    with open_input(file) as raw:
+        for piece in decompress(raw, file.relative):
             if isinstance(piece, Break):
                 # A break behind a whole member cuts nothing: the last line may lack its newline.
                 if line and not piece.inside:

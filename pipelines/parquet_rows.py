@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-import fsspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines.inventory import InputFile
+from pipelines.open_input import open_input
 from pipelines.record import FileRead, Record
 from schemas.ledger import UnreadableSpan
 
@@ -35,7 +35,7 @@ def read_parquet(
     if not file.size_bytes:
         told.name_empty(file)
         return
-    with fsspec.open(file.url, "rb") as opened:
+    with open_input(file) as opened:
         try:
             parquet = pq.ParquetFile(opened)
         except (pa.ArrowInvalid, OSError) as error:
