@@ -33,7 +33,7 @@ def data(job: Job) -> Outcome:
     seal = stages.tokenizer(recipe, store, origins)
 
     recipe = job.chosen(recipe)
-    strata = stages.build(recipe, store, seal, origins, job.profile.num_workers)
+    strata = stages.build(recipe, store, seal, origins, job.profile)
     ledger = artifacts.show_ledger(total(stratum.ledger for stratum in strata))
 
     made = stages.manifests(recipe, store, seal, strata)

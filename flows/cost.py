@@ -59,4 +59,4 @@ def seconds_here(num_operations: float, num_bytes: int, profile: Profile) -> flo
         speed = profile.num_processes * gpu_peak_per_s() * MFU
     else:
         speed = profile.num_processes * profile.num_threads * CORE_OPERATIONS_PER_S
-    return build_seconds(num_bytes) / profile.num_workers + num_operations / speed
+    return build_seconds(num_bytes) / profile.build.count + num_operations / speed

@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError
 
 from schemas.errors import UserError
 from schemas.ledger import Frozen
+from schemas.profile import Beam, Workers
 from schemas.recipe import Recipe
 from schemas.recipe_file import load_recipe
 from schemas.store import Store
@@ -25,7 +26,8 @@ PROFILES = Path(__file__).parent.parent / "infra" / "profiles"
 class Profile(Frozen):
     """Where and how wide things run: `infra/profiles/NAME.toml`, or a path to one."""
 
-    workers: int = Field(0, ge=0, description="processes that build strata; 0: one a core")
+    build: Workers = Field(Workers(), description="where strata are built")
+    beam: Beam = Field(Beam(), description="where duplicates and held-out text are decided")
     nproc: int = Field(
         0, ge=0, description="training processes; 0: one a GPU, or two on two cores and more"
     )
@@ -33,10 +35,6 @@ class Profile(Frozen):
     track: tuple[Literal["tensorboard", "trackio"], ...] = Field(
         (), description="trackers that get the training's log, too (the extra `track`)"
     )
-
-    @property
-    def num_workers(self) -> int:
-        return self.workers or os.cpu_count() or 1
 
     @property
     def num_gpus(self) -> int:

@@ -82,7 +82,7 @@ def tokenizer(recipe: Recipe, store: Store, origins: Sequence[Origin]) -> Seal:
 
 @task("build strata")
 def build(
-    recipe: Recipe, store: Store, seal: Seal, origins: Sequence[Origin], workers: int
+    recipe: Recipe, store: Store, seal: Seal, origins: Sequence[Origin], profile: Profile
 ) -> tuple[Stratum, ...]:
     """Read, filter, tokenise and shard whatever is not in the store yet."""
     from pipelines.build import build
@@ -91,7 +91,8 @@ def build(
 
     with console.stage("strata") as stage:
         plan = plan_build(recipe, store, seal, origins)
-        strata = build(recipe, store, seal, plan, workers, stage.progress)
+        where = (profile.build, profile.beam)
+        strata = build(recipe, store, seal, plan, *where, progress=stage.progress)
         trained_on = [stratum for stratum in strata if stratum.name.tier != HELDOUT]
         found = total(stratum.ledger for stratum in strata)
         stage.result = (

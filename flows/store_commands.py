@@ -70,7 +70,7 @@ def import_mds(
             stage.progress,
             seed=chosen.seed,
             licence=settings.licence,
-            workers=profile.num_workers,
+            workers=profile.build,
         )
         ledger = stratum.ledger
         gone = "".join(f", {count:,} {reason}" for reason, count in ledger.dropped.items())

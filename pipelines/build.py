@@ -8,9 +8,7 @@ and strata are found again by content.
 
 from __future__ import annotations
 
-import tempfile
 import uuid
-from pathlib import Path
 
 from pipelines import spill as spills
 from pipelines.build_plan import BuildPlan, OriginPlan
@@ -19,6 +17,7 @@ from pipelines.executor import execute
 from pipelines.gather import Gather, GatherShard
 from pipelines.map import ReadFiles, Screen, Tokenise, WriteSpills, share_out
 from pipelines.publish import PlannedStratum, publish_all
+from schemas.profile import HERE, IN_PROCESS, Beam, Workers
 from schemas.progress import Progress, silent
 from schemas.recipe import Recipe
 from schemas.seal import Seal
@@ -26,13 +25,16 @@ from schemas.shard import TOKENS_PER_SHARD, ShardMeta
 from schemas.store import Store, join
 from schemas.stratum import HELDOUT, Stratum
 
+TASKS_EACH = 8  # of a worker: the last ones to end leave little to wait for
+
 
 def build(
     recipe: Recipe,
     store: Store,
     sealed: Seal,
     plan: BuildPlan,
-    workers: int = 2,
+    workers: Workers = HERE,
+    beam: Beam = IN_PROCESS,
     progress: Progress = silent,
 ) -> tuple[Stratum, ...]:
     """Build what the plan lacks; returns every stratum of the recipe, reused ones included.
@@ -44,27 +46,26 @@ def build(
         return plan.reused
     from pipelines.decide import decide  # Beam takes a second to import
 
-    with tempfile.TemporaryDirectory(prefix="mmbert-build-") as logs:
-        _map(recipe, store, sealed, plan, workers, Path(logs), progress)
-        scratch = join(store.url, "spills", f"decide-{uuid.uuid4().hex[:8]}")
-        progress("duplicates and held-out text", 0, 1)
-        refs = {id(p): _refs(p) for p in plan.to_build}
-        try:
-            rows = [ref for group in refs.values() for ref in group]
-            decisions = decide(rows, recipe.heldout, scratch)
-        finally:
-            store.remove(scratch)
-        progress("duplicates and held-out text", 1, 1)
-        gathered = [
-            [
-                (planned, refs[id(p)], gather_items(p, planned, refs[id(p)], decisions, sealed))
-                for planned in p.strata
-            ]
-            for p in plan.to_build
+    _map(recipe, store, sealed, plan, workers, progress)
+    scratch = join(store.url, "spills", f"decide-{uuid.uuid4().hex[:8]}")
+    progress("duplicates and held-out text", 0, 1)
+    refs = {id(p): _refs(p) for p in plan.to_build}
+    try:
+        rows = [ref for group in refs.values() for ref in group]
+        decisions = decide(rows, recipe.heldout, scratch, beam)
+    finally:
+        store.remove(scratch)
+    progress("duplicates and held-out text", 1, 1)
+    gathered = [
+        [
+            (planned, refs[id(p)], gather_items(p, planned, refs[id(p)], decisions, sealed))
+            for planned in p.strata
         ]
-        items = [item for origin in gathered for *_, group in origin for item in group]
-        _gather(items, workers, Path(logs), progress)
-        built = publish_all(gathered, sealed, progress)
+        for p in plan.to_build
+    ]
+    items = [item for origin in gathered for *_, group in origin for item in group]
+    _gather(items, workers, store, progress)
+    built = publish_all(gathered, sealed, progress)
     return (*plan.reused, *built)
 
 
@@ -73,21 +74,20 @@ def _map(
     store: Store,
     sealed: Seal,
     plan: BuildPlan,
-    workers: int,
-    logs: Path,
+    workers: Workers,
     progress: Progress,
 ) -> None:
     missing = [f for p in plan.to_build for f in p.files if spills.load(f.folder) is None]
     if not missing:
         return
-    tasks = share_out(missing, min(len(missing), 8 * workers))
+    tasks = share_out(missing, min(len(missing), TASKS_EACH * workers.count))
     steps = [
         ReadFiles(tasks),
         Screen(),
         Tokenise(store, sealed),
         WriteSpills(recipe.seed),
     ]
-    execute(steps, len(tasks), workers, logs / "map", "read, filter, tokenise", progress)
+    execute(steps, len(tasks), workers, store, "read, filter, tokenise", progress)
 
 
 def _refs(plan: OriginPlan) -> tuple[SpillRef, ...]:
@@ -137,10 +137,10 @@ def gather_items(
     ]
 
 
-def _gather(items: list[GatherShard], workers: int, logs: Path, progress: Progress) -> None:
+def _gather(items: list[GatherShard], workers: Workers, store: Store, progress: Progress) -> None:
     if not items:
         return
-    num_tasks = min(len(items), 8 * workers)
+    num_tasks = min(len(items), TASKS_EACH * workers.count)
     # Neighbours go to different tasks, so that the shards of one large stratum are spread out.
     tasks = [items[rank::num_tasks] for rank in range(num_tasks)]
-    execute([Gather(tasks)], num_tasks, workers, logs / "gather", "gather shards", progress)
+    execute([Gather(tasks)], num_tasks, workers, store, "gather shards", progress)

@@ -26,6 +26,7 @@ from pipelines import spill as spills
 from pipelines.decision import NO_THRESHOLD, Decision, Rank, SpillRef, band_key
 from schemas.digest import Json, canonical, sha256
 from schemas.ledger import LedgerError
+from schemas.profile import IN_PROCESS, Beam
 from schemas.recipe import HeldOut
 from schemas.store import join, read_bytes, write_bytes
 
@@ -104,6 +105,11 @@ def read_rows(ref: SpillRef) -> Iterator[Row]:
             )
 
 
+def runner_of(on: Beam) -> tuple[FnApiRunner | str, PipelineOptions]:
+    """What a pipeline runs on: Beam's in-process runner where none is named."""
+    return on.runner or FnApiRunner(), PipelineOptions(list(on.options))
+
+
 def num_held_out(documents: int, heldout: HeldOut) -> int:
     """How many of a stratum's documents are held out: a share, at least 1; none of a tiny one."""
     if documents < heldout.min_stratum_documents:
@@ -157,15 +163,15 @@ def decide(
     refs: Iterable[SpillRef],
     heldout: HeldOut,
     folder: str,
-    options: PipelineOptions | None = None,
+    on: Beam = IN_PROCESS,
 ) -> dict[str, Decision]:
-    """Run the decide step over spills; returns the decision of each origin.
+    """Run the decide step over spills, on the given runner; returns the decision of each origin.
 
     Results travel through files in `folder`, as a runner's workers may be anywhere; what was
     written is counted against what was read back, since a sink can lose rows and say nothing.
     """
     refs = list(refs)
-    with beam.Pipeline(runner=None if options else FnApiRunner(), options=options) as pipeline:
+    with beam.Pipeline(*runner_of(on)) as pipeline:
         rows = pipeline | beam.Create(refs) | beam.Reshuffle() | beam.FlatMap(read_rows)
         tallies = rows | "tally" >> Tally()
         keepers = rows | "duplicates" >> DuplicateGroups()

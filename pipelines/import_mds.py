@@ -8,10 +8,9 @@ the ledger are the same. Published chunks of a long document stay apart, each a 
 
 from __future__ import annotations
 
-import tempfile
+import uuid
 from collections.abc import Sequence
 from importlib.metadata import version
-from pathlib import Path
 
 from pipelines import mds
 from pipelines import spill as spills
@@ -27,6 +26,7 @@ from schemas import seal as seals
 from schemas import stratum as strata
 from schemas.digest import Json, content_id
 from schemas.language import split_subset
+from schemas.profile import HERE, Workers
 from schemas.progress import Progress, silent
 from schemas.recipe import HeldOut
 from schemas.seal import Seal
@@ -47,7 +47,7 @@ def import_mds(
     *,
     seed: int = 0,
     licence: str = "unknown",
-    workers: int = 1,
+    workers: Workers = HERE,
 ) -> Stratum:
     """The stratum of the shards in a folder, built unless the store has it.
 
@@ -94,9 +94,8 @@ def import_mds(
         items.append(SpillShard(shard, index, spill_id, join(store.url, "spills", spill_id)))
     origin = f"{name.source}/{name.language}"
     refs = [SpillRef(origin, item.folder, item.file_index, split, False) for item in items]
-    with tempfile.TemporaryDirectory(prefix="mmbert-import-") as logs:
-        _spill_missing(items, store, sealed, name, seed, workers, Path(logs), progress)
-        gathered = _gather(planned, refs, files, sealed, workers, Path(logs), progress)
+    _spill_missing(items, store, sealed, name, seed, workers, progress)
+    gathered = _gather(planned, refs, files, sealed, store, workers, progress)
     return publish(planned, refs, gathered, sealed, given=0)
 
 
@@ -106,18 +105,17 @@ def _spill_missing(
     sealed: Seal,
     name: StratumName,
     seed: int,
-    workers: int,
-    logs: Path,
+    workers: Workers,
     progress: Progress,
 ) -> None:
     missing = [item for item in items if spills.load(item.folder) is None]
     if not missing:
         return
     _, tokenizer_json = seals.load(seals.seal_folder(store.url, sealed.digest))
-    num_tasks = min(len(missing), 8 * workers)
+    num_tasks = min(len(missing), 8 * workers.count)
     tasks = [missing[rank::num_tasks] for rank in range(num_tasks)]
     step = SpillShards(tasks, name.source, sealed, token_bytes(tokenizer_json, sealed), seed)
-    execute([step], num_tasks, workers, logs / "spill", "read shards", progress)
+    execute([step], num_tasks, workers, store, "read shards", progress)
 
 
 def _gather(
@@ -125,14 +123,18 @@ def _gather(
     refs: Sequence[SpillRef],
     files: Sequence[InputFile],
     sealed: Seal,
-    workers: int,
-    logs: Path,
+    store: Store,
+    workers: Workers,
     progress: Progress,
 ) -> list[GatherShard]:
     from pipelines.decide import decide  # Beam takes a second to import
 
     progress("duplicates", 0, 1)
-    (decision,) = decide(refs, HeldOut(), str(logs / "decide")).values()
+    scratch = join(store.url, "spills", f"decide-{uuid.uuid4().hex[:8]}")
+    try:
+        (decision,) = decide(refs, HeldOut(), scratch).values()
+    finally:
+        store.remove(scratch)
     num_tokens = decision.tokens_of(refs[0].split)
     num_shards = -(-num_tokens // TOKENS_PER_SHARD)
     items = [
@@ -153,5 +155,5 @@ def _gather(
     ]
     if items:
         tasks = [[item] for item in items]
-        execute([Gather(tasks)], len(tasks), workers, logs / "gather", "gather shards", progress)
+        execute([Gather(tasks)], len(tasks), workers, store, "gather shards", progress)
     return items

@@ -10,6 +10,7 @@ from pipelines.build import build
 from pipelines.build_plan import plan_build
 from pipelines.inventory import inventory
 from pipelines.tokenizer import prepare
+from schemas.profile import IN_PROCESS, Beam, Workers
 from schemas.recipe import Recipe
 from schemas.seal import Seal
 from schemas.store import Store
@@ -27,12 +28,15 @@ class Built:
         return next(s for s in self.strata if str(s.name) == name)
 
 
-def build_store(recipe: Recipe, folder: Path, workers: int = 1) -> Built:
+def build_store(
+    recipe: Recipe, folder: Path, workers: int | Workers = 1, beam: Beam = IN_PROCESS
+) -> Built:
     store = Store.at(str(folder))
     origins = inventory(recipe)
     seal = prepare(recipe, store, origins)
     plan = plan_build(recipe, store, seal, origins)
-    strata = build(recipe, store, seal, plan, workers)
+    where = workers if isinstance(workers, Workers) else Workers(workers=workers)
+    strata = build(recipe, store, seal, plan, where, beam)
     return Built(store, seal, strata, len(plan.to_build))
 
 

@@ -26,6 +26,7 @@ from pipelines.build_plan import plan_build
 from pipelines.inventory import inventory
 from pipelines.map import BATCH
 from pipelines.sample import write_sample
+from schemas.profile import Workers
 from schemas.recipe import Recipe
 from schemas.recipe_file import load_recipe
 from schemas.seal import Seal, seal_folder
@@ -109,7 +110,7 @@ def _build(recipe: Recipe, folder: Path, trained: Trained) -> Costs:
 
     begun = cpu_s()
     plan = plan_build(recipe, store, trained.seal, inventory(recipe))
-    build(recipe, store, trained.seal, plan, 1, progress)
+    build(recipe, store, trained.seal, plan, Workers(workers=1), progress=progress)
     starts = [begun, *ends.values()]
     return {what: end - start for (what, end), start in zip(ends.items(), starts, strict=False)}
 

@@ -34,6 +34,7 @@ from pipelines.manifests import make_manifest
 from pipelines.sample import write_sample
 from pipelines.tokenizer import prepare
 from schemas.errors import UserError
+from schemas.profile import HERE
 from schemas.recipe import ModelSettings, Recipe, Start
 from schemas.seal import Seal
 from schemas.store import Store
@@ -153,7 +154,7 @@ def _text(folder: Path, full: bool, corpus: Path | None) -> Text:
     store = Store.at(str(folder / "store"))
     origins = wanted(recipe, inventory(recipe))
     seal = prepare(recipe, store, origins)
-    strata = build(recipe, store, seal, plan_build(recipe, store, seal, origins), workers=1)
+    strata = build(recipe, store, seal, plan_build(recipe, store, seal, origins), HERE)
     return Text(recipe, store, seal, strata, make_heldout(recipe, store, seal, strata)[1])
 
 

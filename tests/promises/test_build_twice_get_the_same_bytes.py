@@ -15,7 +15,9 @@ from datatrove.pipeline.base import PipelineStep
 from pipelines import publish as publish_module
 from pipelines.executor import WorkerDied, execute
 from pipelines.manifests import make_manifest
+from schemas.profile import Workers
 from schemas.progress import silent
+from schemas.store import Store
 from tests import corpora
 from tests.building import build_store, files_of
 
@@ -106,7 +108,7 @@ def test_a_damaged_stratum_is_rebuilt_once_its_folder_is_deleted(
 
 def test_a_killed_worker_ends_the_build_with_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(WorkerDied, match="was killed"):
-        execute([Dies()], 2, 2, tmp_path, "dying", silent)
+        execute([Dies()], 2, Workers(workers=2), Store.at(str(tmp_path)), "dying", silent)
 
 
 class Dies(PipelineStep):

@@ -24,7 +24,7 @@ def test_the_packaged_recipe_is_a_recipe_and_a_phase_can_be_chosen() -> None:
 
 def test_the_local_profile_takes_what_the_machine_has() -> None:
     profile = load_profile("local")
-    assert profile.num_workers >= 1
+    assert profile.build.count >= 1
     assert profile.num_threads >= 1
     assert Profile(nproc=10_000).num_threads == 1
 
@@ -33,6 +33,8 @@ def test_the_local_profile_takes_what_the_machine_has() -> None:
     ("text", "told"),
     [
         ("wrokers = 2", "wrokers: extra inputs"),
+        ("[build]\nworkers = -1", "build.workers: input should be"),
+        ('[build]\nexecutor = "slurm"', "build: value error, executor"),
         ("nproc = -1", "nproc: input should be"),
         ("x =", ""),
     ],
@@ -43,7 +45,7 @@ def test_a_wrong_profile_is_refused(tmp_path: Path, text: str, told: str) -> Non
     with pytest.raises(UserError) as caught:
         load_profile(str(path))
     assert told in str(caught.value)
-    assert str(caught.value).endswith("a profile holds workers, nproc, threads, track")
+    assert str(caught.value).endswith("a profile holds build, beam, nproc, threads, track")
 
 
 def test_a_missing_profile_lists_those_there_are() -> None:

@@ -19,6 +19,7 @@ from pipelines.map import document_key
 from pipelines.mds import read_index, read_shard
 from schemas import seal as seals
 from schemas.errors import UserError
+from schemas.profile import Workers
 from schemas.seal import Seal, SpecialIds
 from schemas.shard import open_shard
 from schemas.store import Store
@@ -171,7 +172,7 @@ def test_an_import_is_found_again_and_depends_on_bytes_alone(tmp_path: Path, sto
 
     other = Store.at(str(tmp_path / "other"))
     moved = write_mds(tmp_path / "elsewhere", shards)
-    assert import_mds(moved, other, sealed_in(other), NAME, workers=2) == first
+    assert import_mds(moved, other, sealed_in(other), NAME, workers=Workers(workers=2)) == first
     assert import_mds(url, store, sealed_in(store), NAME, seed=1).id != first.id
 
 
