@@ -14,8 +14,11 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from pipelines.contamination import contaminated
 from pipelines.duplicates import duplicates, find_groups
+from pipelines.takedowns import takedowns
 from schemas.catalogue import Catalogue
 from schemas.recipe import Recipe
 from schemas.rows import RowCount, count_each
@@ -31,9 +34,18 @@ def exclusion_lists(
     What was found in a set of strata is kept in the store, so that the next mixture of them only
     looks it up.
     """
-    ids = {catalogue.strata[place].id for place in read}
+    places = sorted(read)
     groups = find_groups(store, catalogue, list(recipe.sources))
-    lists = [duplicates(groups, ids)]
+    lists = [duplicates(groups, {catalogue.strata[place].id for place in places})]
+    others = []
+    if recipe.exclusions.contamination:
+        others.append(contaminated(store, sealed, catalogue, recipe.exclusions.contamination))
+    if recipe.exclusions.takedowns:
+        others.append(takedowns(store, catalogue, recipe.exclusions.takedowns))
+    if others:
+        mine = np.isin(catalogue.shards.column("stratum").to_numpy(), places)
+        digests = catalogue.shards.column("digest").filter(pa.array(mine)).combine_chunks()
+        lists += [rows.filter(pc.is_in(rows.column("shard"), digests)) for rows in others]
     return tuple(table for table in lists if table.num_rows)
 
 

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.ipc as ipc
 from pydantic import ValidationError
 
-from schemas.digest import ID_LENGTH, Json, canonical, sha256
+from schemas.digest import ID_LENGTH, Json, canonical, content_id, sha256
 from schemas.ledger import Ledger
 from schemas.recipe import Recipe
 from schemas.rows import CONTEXTS, I64
@@ -157,9 +157,13 @@ class NewestBuild:
         """Of some phases of a recipe, or all: how they follow each other is left out."""
         alone = {n: p.model_copy(update={"after": None}) for n, p in self.recipe.phases.items()}
         recipe = self.recipe.model_copy(update={"phases": alone, "release": None})
-        content: Json = {"catalogue": self.catalogue, "recipe": recipe.model_dump(mode="json")}
+        content: dict[str, Json] = {
+            "catalogue": self.catalogue,
+            "recipe": recipe.model_dump(mode="json"),
+        }
         for phase in alone:
-            write_json(_newest_url(store, recipe.name, phase), content)
+            checked: Json = content | {"checksum": content_id(content)}
+            write_json(_newest_url(store, recipe.name, phase), checked)
 
 
 def newest_build(store: Store, recipe: str, phase: str) -> NewestBuild | None:

@@ -8,9 +8,11 @@ that apply, each with the first window from which it does.
 from __future__ import annotations
 
 import io
+from collections import Counter
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import Field
 
 from schemas.digest import ID_LENGTH, sha256
 from schemas.ledger import Frozen
@@ -34,11 +36,16 @@ class ExclusionRef(Frozen):
     id: str
     documents: int
     from_window: int = 0
+    reasons: dict[str, int] = Field({}, description="documents of each")
 
 
 def ref_of(table: pa.Table) -> ExclusionRef:
     """How a manifest names a list (ROWS schema); equal rows in any order give the same id."""
-    return ExclusionRef(id=sha256(_encode(table))[:ID_LENGTH], documents=table.num_rows)
+    return ExclusionRef(
+        id=sha256(_encode(table))[:ID_LENGTH],
+        documents=table.num_rows,
+        reasons=dict(sorted(Counter(table.column("reason").to_pylist()).items())),
+    )
 
 
 def save(store: Store, table: pa.Table) -> ExclusionRef:

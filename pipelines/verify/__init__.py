@@ -3,7 +3,7 @@
     shards         against the digest in their names, their tokenizer, and stratum.json's counts
     strata         checksum; the ledger against shards and table of drops
     manifests      id; the shard table against strata and exclusions
-    held-out text, exclusions, tokenizers, runs, checkpoints, models    ids and digests
+    held-out text, exclusions, catalogues, tokenizers, runs, checkpoints, models    ids and digests
 
 In: a store, or one manifest and all that it names. Out: a `Report`. Not covered, since they may be
 deleted or grow: spills, what was memorised of equal texts, logs and journals.
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from pipelines.verify.findings import Findings, Report, files_below
 from pipelines.verify.mixtures import (
+    check_catalogue,
     check_exclusions,
     check_heldout,
     check_manifest,
@@ -41,7 +42,7 @@ def verify_manifest(store: Store, url: str, progress: Progress = silent) -> Repo
 def verify_store(store: Store, progress: Progress = silent) -> Report:
     """All that lies in a store."""
     findings = Findings(store, progress)
-    tops = ("strata", "manifests", "heldout", "exclusions", "tokenizers", "runs")
+    tops = ("strata", "catalogues", "manifests", "heldout", "exclusions", "tokenizers", "runs")
     files = {top: dict(files_below(join(store.url, top))) for top in tops}
     findings.total_bytes = sum(sum(sizes.values()) for sizes in files.values())
 
@@ -52,8 +53,10 @@ def verify_store(store: Store, progress: Progress = silent) -> Report:
     excluded = {
         url: check_exclusions(findings, url)
         for url in files["exclusions"]
-        if not url.rsplit("/", 1)[1].startswith("groups-")
+        if "-" not in url.rsplit("/", 1)[1]  # what was looked for in strata may be deleted
     }
+    for url in files["catalogues"]:
+        check_catalogue(findings, url)
     depth = store.url.count("/") + 4  # manifests/<recipe>/<phase>/<name>.json
     for url in files["manifests"]:
         if url.endswith("/manifest.json"):

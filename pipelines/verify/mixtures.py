@@ -145,6 +145,24 @@ def check_exclusions(findings: Findings, url: str) -> pa.Table | None:
     return pq.read_table(BytesIO(data)).cast(exclusions.ROWS)
 
 
+def check_catalogue(findings: Findings, url: str) -> None:
+    """catalogues/<id>.arrow, or the file that says which of them a phase was built over."""
+    mend = "delete it and run `mmbert data` again, which writes it"
+    name = url.rsplit("/", 1)[1]
+    if name.endswith(".arrow"):
+        data = findings.read(url, mend)
+        if data is not None and sha256(data)[:ID_LENGTH] != name.removesuffix(".arrow"):
+            findings.problem(url, "its bytes are not those that its name tells of", mend)
+        return
+    content = findings.record(url, mend)
+    if content is None:
+        return
+    if content.get("checksum") != content_id({k: v for k, v in content.items() if k != "checksum"}):
+        findings.problem(url, "its content is not what its checksum tells of", mend)
+    elif not exists(join(findings.store.url, "catalogues", f"{content.get('catalogue')}.arrow")):
+        findings.problem(url, "names no catalogue that is there", mend)
+
+
 def check_name(findings: Findings, url: str) -> None:
     """manifests/<recipe>/<phase>/<name>.json points to a manifest that is there."""
     mend = "delete it and run `mmbert data` again"
