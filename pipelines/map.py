@@ -32,6 +32,7 @@ from pipelines.read import reader_of
 from pipelines.record import FileRead, Record
 from pipelines.spill import Spill
 from schemas import seal as seals
+from schemas.language import split_subset, written_in
 from schemas.seal import Seal, seal_folder
 from schemas.store import Store
 from schemas.text import Fields, Filters
@@ -118,8 +119,11 @@ class Screen(PipelineStep):
 
 
 def profile_of(item: MapFile) -> LanguageProfile | None:
-    """What the file's documents are like, learned from its head; None where nobody asks."""
-    if "language" not in item.filters.use:
+    """What the file's documents are like, learned from its head; None where nobody asks, or where
+    the script says it all, since one language alone is written in it.
+    """
+    _, script = split_subset(item.language)
+    if "language" not in item.filters.use or len(written_in(script)) < 2:
         return None
     records = reader_of(item.layout, item.fields)(item.file, FileRead())
     texts = ((record.number, record.text) for record in records if record.text)

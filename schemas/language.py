@@ -121,6 +121,12 @@ def language_name(code: str) -> str:
     return row.name.split(" (")[0] if row and row.name else code
 
 
+@lru_cache(maxsize=256)
+def written_in(script: str) -> frozenset[str]:
+    """The codes of all languages that the table has in an ISO 15924 script."""
+    return frozenset(row.code for row in table() if row.script == script) - NOT_NATURAL
+
+
 def is_subset(name: str) -> bool:
     """Whether a name is written as FineWeb2 writes languages: `fao_Latn`, and `code_Zyyy`."""
     return _SUBSET.fullmatch(name) is not None
