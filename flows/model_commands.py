@@ -1,13 +1,14 @@
 """Commands over models that exist.
 
     mmbert merge MODEL MODEL ... --out DIR      mmbert export SOURCE DIR
-    mmbert init-small BASE DIR                  mmbert card RUN_FOLDER
+    mmbert init-small BASE DIR                  mmbert card RUN_FOLDER | MANIFEST
 
 `register(app)` adds them to the command line; heavy imports wait until one of them runs.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,6 +17,7 @@ import typer
 
 from schemas.errors import UserError
 
+STORE = "mmbert-store"
 Output = Annotated[
     Path, typer.Argument(help="The directory to write; replaced if it holds a model.")
 ]
@@ -119,18 +121,29 @@ def export(
 
 
 def card(
-    run: Annotated[Path, typer.Argument(help="The folder of a run, STORE/runs/<name>.")],
+    what: Annotated[
+        str, typer.Argument(help="The folder of a run, or a manifest: RECIPE/PHASE, an id, a path.")
+    ],
     store: Annotated[
-        str | None, typer.Option("--store", help="The store, if the run does not lie in it.")
+        str | None,
+        typer.Option("--store", help="Where it lies: ./mmbert-store, or the one around a run."),
     ] = None,
 ) -> None:
-    """Draw a run's report again, and write the cards of its models."""
+    """Draw again: a run's report, its models' cards and its data cards, or a manifest's card."""
     from flows.console import console
+    from flows.data_cards import draw_manifest, draw_run
     from schemas.store import Store
     from trainer.report.draw import redraw
 
     with console.stage("card") as stage:
-        stage.result = str(redraw(run, Store.at(store) if store else None))
+        if Path(what, "run.json").is_file():
+            run, place = Path(what), Store.at(store) if store else None
+            stage.result = str(redraw(run, place))
+            draw_run(run, place)
+        else:
+            stage.result = draw_manifest(
+                Store.at(store or os.environ.get("MMBERT_STORE", STORE)), what
+            )
 
 
 def _rescale(text: str) -> float | Literal["none", "sqrt", "linear"]:

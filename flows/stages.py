@@ -125,10 +125,12 @@ def manifests(
 
     Nothing is published before all can be met.
     """
+    from flows.data_cards import write_missing
     from pipelines.manifests import make_manifests
 
     with console.stage("mixtures") as stage:
         made = make_manifests(recipe, store, seal, strata)
+        write_missing(made, strata)
         stage.result = f"{len(made)} manifests"
     for name, (manifest, _) in made.items():
         absent = f", {len(manifest.absent):,} absent" if manifest.absent else ""
