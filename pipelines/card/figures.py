@@ -70,18 +70,20 @@ def mixture_figure(facts: Facts, beside: Sequence[Manifest]) -> str:
         return round(LEFT + part * (WIDTH - LEFT - RIGHT), 1)
 
     parts = [_y_axis(y)]
-    ends: list[tuple[float, float, str]] = []
+    named: list[tuple[float, float, str]] = []
     for phase, line in lines:
         points = " ".join(f"{x(i)},{y(v)}" for i, v in enumerate(line))
         parts.append(f'<polyline class="other" points="{points}"/>')
         if line:
-            ends.append((x(len(line) - 1), y(line[-1]), phase))
+            place = round(len(line) ** 0.4)  # where lines lie apart, and the axis has room
+            place = min(place, len(line) - 1)
+            named.append((x(place), y(line[place]), phase))
     parts += [
         f'<circle cx="{x(i)}" cy="{y(one.share.tokens)}" r="{4 if most <= FEW else 2.4}">'
         f"<title>{_told(one)}</title></circle>"
         for i, one in enumerate(facts.languages)
     ]
-    parts += _end_labels(ends)
+    parts += _line_names(named)
     if most <= FEW:
         parts += [
             f'<text class="tick" x="{x(i)}" y="{HEIGHT - 12}" text-anchor="middle">'
@@ -168,13 +170,12 @@ def _names(places: Sequence[tuple[float, float, LanguageFacts]]) -> list[str]:
     return found
 
 
-def _end_labels(ends: Sequence[tuple[float, float, str]]) -> list[str]:
-    """The names of the lines at their ends, moved apart."""
+def _line_names(places: Sequence[tuple[float, float, str]]) -> list[str]:
+    """The names of the lines above them, moved apart."""
     found, last = [], -100.0
-    for a, b, phase in sorted(ends, key=lambda end: end[1]):
-        place = max(b + 4, last + 13)
-        last = place
-        found.append(f'<text class="phase" x="{a + 6:.1f}" y="{place:.1f}">{escape(phase)}</text>')
+    for a, b, phase in sorted(places, key=lambda place: place[1]):
+        last = max(b - 6, last + 13)
+        found.append(f'<text class="phase" x="{a:.1f}" y="{last:.1f}">{escape(phase)}</text>')
     return found
 
 
