@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows import mixture_commands, model_commands, store_commands, tokenizer_commands
+from flows.data_commands import data_app
 from schemas.errors import UserError
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(data_app, name="data")
 mixture_commands.register(app)
 model_commands.register(app)
 store_commands.register(app)
@@ -94,7 +96,7 @@ def run(
     )
 
 
-@app.command()
+@data_app.command("build")
 def data(
     recipe: Recipe,
     on: On = "local",

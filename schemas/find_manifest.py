@@ -21,7 +21,7 @@ def find_manifest(store: Store, reference: str) -> str:
     named = re.fullmatch(r"([^/]+)/([^/]+)(?:/([^/]+))?", reference)
     if named and (url := named_manifest(store, named[1], named[2], named[3] or MAIN)):
         return url
-    found = _all(store)
+    found = all_manifests(store)
     if re.fullmatch(r"[0-9a-f]{4,16}", reference):
         meant = [url for url in found if url.split("/")[-2].startswith(reference)]
         if len(meant) == 1:
@@ -54,7 +54,7 @@ def names_of(store: Store, recipe: str, phase: str) -> list[str]:
     )
 
 
-def _all(store: Store) -> list[str]:
+def all_manifests(store: Store) -> list[str]:
     """The URL of every manifest of a store."""
     url = join(store.url, "manifests")
     if not exists(url):

@@ -21,15 +21,18 @@ from pydantic import ValidationError
 
 from pipelines.imported import LAYOUT
 from pipelines.verify.findings import Findings
+from schemas import erased
 from schemas.digest import ID_LENGTH, content_id, sha256
+from schemas.erased import ErasedShard
 from schemas.errors import UserError
 from schemas.ledger import LedgerError
 from schemas.rows import CONTEXTS, count_rows
 from schemas.shard import DOCUMENTS, Shard, ShardMeta, digest_of, parse_shard
-from schemas.store import join
+from schemas.store import exists, join
 from schemas.stratum import ContextRows, ShardEntry, Stratum
 
 THREADS = 8  # that read and hash; each holds one shard, 64 MB and more
+ERASE_AGAIN = "run the same `mmbert data erase` again"
 NOT_AS_WRITTEN = "its content is not what its checksum tells of"
 
 
@@ -46,7 +49,12 @@ class ReadShard:
 def check_strata(findings: Findings, folders: Iterable[str]) -> dict[str, Stratum]:
     """The strata of these folders (URL -> stratum) whose stratum.json is as it was written."""
     strata = {url: found for url in folders if (found := _load(findings, url)) is not None}
-    jobs = [(url, stratum, entry) for url, stratum in strata.items() for entry in stratum.shards]
+    gone = {url: _erased(findings, url, stratum) for url, stratum in strata.items()}
+    jobs = [
+        (url, stratum, entry, gone[url].get(entry.name))
+        for url, stratum in strata.items()
+        for entry in stratum.shards
+    ]
     findings.total_bytes = max(
         findings.total_bytes, sum(4 * stratum.tokens for stratum in strata.values())
     )
@@ -54,7 +62,7 @@ def check_strata(findings: Findings, folders: Iterable[str]) -> dict[str, Stratu
     damaged: set[str] = set()
     pool = ThreadPoolExecutor(THREADS)
     try:
-        for (url, stratum, entry), read in zip(jobs, pool.map(_read, jobs), strict=True):
+        for (url, stratum, entry, _), read in zip(jobs, pool.map(_read, jobs), strict=True):
             shard = join(url, entry.name)
             text_bytes[url] += read.text_bytes
             if read.error:
@@ -136,8 +144,35 @@ def _check_ledger(
         findings.problem(drops, f"{wrong}, or for other reasons", mend)
 
 
-def _read(job: tuple[str, Stratum, ShardEntry]) -> ReadShard:
-    folder, stratum, entry = job
+def _erased(findings: Findings, folder: str, stratum: Stratum) -> dict[str, ErasedShard]:
+    """What was erased of a stratum, by shard."""
+    url = join(folder, erased.NAME)
+    if not exists(url):
+        return {}
+    content = findings.record(url, ERASE_AGAIN)
+    try:
+        shards = erased.Erased.model_validate(content).shards
+    except ValidationError as error:
+        findings.problem(url, f"is no record of erasures: {error.errors()[0]['msg']}", ERASE_AGAIN)
+        return {}
+    for name in shards.keys() - {entry.name for entry in stratum.shards}:
+        findings.problem(url, f"tells of {name}, which the stratum has not", ERASE_AGAIN)
+    return shards
+
+
+def _erasure_fails(shard: Shard, entry: ErasedShard, name: str, digest: str) -> str:
+    """Why a shard is not what was left of it, or "" when it is."""
+    if entry.before != digest_of(name) or digest != entry.after:
+        return f"its bytes are not those that {erased.NAME} tells of: {ERASE_AGAIN}"
+    for document in entry.documents:
+        tokens = shard.document(document) if document < shard.lengths.size else shard.tokens
+        if np.unique(tokens).size > 1:
+            return f"document {document} is not erased, as {erased.NAME} tells: {ERASE_AGAIN}"
+    return ""
+
+
+def _read(job: tuple[str, Stratum, ShardEntry, ErasedShard | None]) -> ReadShard:
+    folder, stratum, entry, gone = job
     url = join(folder, entry.name)
     try:
         # Not mapped: a page that the disk cannot give would end the process without a word.
@@ -145,7 +180,8 @@ def _read(job: tuple[str, Stratum, ShardEntry]) -> ReadShard:
             data = file.read()
     except OSError as error:
         return ReadShard(0, 0, error=error)
-    as_named = sha256(data)[:ID_LENGTH] == digest_of(entry.name)
+    digest = sha256(data)
+    as_named = digest[:ID_LENGTH] == digest_of(entry.name)
     try:
         shard = parse_shard(url, pa.BufferReader(data))
         shard.table.validate(full=True)
@@ -154,7 +190,9 @@ def _read(job: tuple[str, Stratum, ShardEntry]) -> ReadShard:
     if not shard.table.schema.equals(DOCUMENTS, check_metadata=False):
         return ReadShard(len(data), 0, "is no shard any more (it has other columns)")
     wrong = _compare(shard, stratum, entry)
-    if not as_named:
+    if gone is not None:
+        wrong = wrong or _erasure_fails(shard, gone, entry.name, digest)
+    elif not as_named:
         wrong = "its bytes are not those that its name tells of" + (wrong and f" ({wrong})")
     return ReadShard(len(data), pc.sum(shard.table.column("num_bytes")).as_py() or 0, wrong)
 
