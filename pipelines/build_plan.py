@@ -142,8 +142,10 @@ def _plan_origin(
         "tokenizer": sealed.digest,
         "seed": recipe.seed,
         "min_score": source.least_score,
-        "licence": source.licence,
+        "licence": source.licence_of(origin.source),
     }
+    if origin.revision:
+        to_read["revision"] = origin.revision
     if source.tiers:
         to_read["tiers"] = content_id(made_from["tiers"])
     if "fields" in shared:

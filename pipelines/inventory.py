@@ -7,7 +7,8 @@ origin is what one or two strata are built from: its training text and its held-
     dclm       PATH/**/*.jsonl.{zst,gz}                English
     dolmino    PATH/data/<subset>/**/*.{json,jsonl}.{gz,zst}    English, one source a subset
     documents  PATH/**/*.{parquet,json,jsonl}[.gz|.zst]    in the language that the source names
-               PATH/<lang_Script>/**/...                   where it names none
+               PATH/<lang_Script>/**/...                   where it names none; folders of other
+               names by its table `languages`; PATH/<subset>/... before either where it has subsets
 
 A path may also be one such file, or a list of files (pipelines/source_files.py).
 
@@ -120,7 +121,18 @@ def _place(name: str, source: Source, relative: str) -> tuple[str, str, str] | N
     if source.format == "documents":
         if not TEXT.search(relative) or any(part.startswith((".", "_")) for part in parts):
             return None
-        return "", source.language or _folder(name, source, parts), "train"
+        subset, inside = (parts[0], parts[1:]) if source.subsets else ("", parts)
+        if source.subsets and not inside:
+            raise UserError(
+                f"sources.{name}: {source.path}/{relative} lies in no folder of a subset; move it "
+                f"into one or set sources.{name}.subsets=false"
+            )
+        if source.language is not None:
+            return subset, source.language, "train"
+        if source.languages:  # folders that it does not name are not read
+            language = source.languages.get(inside[0]) if len(inside) > 1 else None
+            return (subset, language, "train") if language else None
+        return subset, _folder(name, source, inside), "train"
     if source.format == "fineweb2":
         if not relative.endswith(".parquet") or len(parts) < 3:
             return None

@@ -3,50 +3,48 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from pipelines.decompress import Break, decompress
 from pipelines.inventory import InputFile
 from pipelines.open_input import open_input
 from pipelines.record import FileRead, Record
+from pipelines.text_parts import join_parts, lone_surrogate
 from schemas.ledger import UnreadableSpan
 
 JsonRow = dict[str, object]
 
 
 def read_json_lines(
-    file: InputFile, told: FileRead, text: str = "text"
+    file: InputFile, told: FileRead, texts: Sequence[str] = ("text",)
 ) -> Iterator[tuple[Record, JsonRow]]:
-    """Each line's record, its text taken from the key `text`, and the row; {} where there is none.
+    """Each line's record, its text joined of the keys `texts`, and the row; {} where there is none.
 
     A dotted key that is no key of the row itself leads into the objects inside: `metadata.url`.
     """
     for number, line in enumerate(_lines(file, told)):
-        yield _parse(line, number, text)
+        yield _parse(line, number, texts)
     told.name_empty(file)
 
 
 def value_at(row: JsonRow, dotted: str) -> object:
     """What stands at a key, or None."""
-    if dotted in row:
-        return row[dotted]
+    holder, key = _place(row, dotted)
+    return holder.get(key)
+
+
+def _place(row: JsonRow, dotted: str) -> tuple[JsonRow, str]:
+    """The object that a key stands in, if it does, and its name there."""
     first, _, rest = dotted.partition(".")
     inner = row.get(first)
-    return value_at(inner, rest) if rest and isinstance(inner, dict) else None
+    if dotted in row or not rest or not isinstance(inner, dict):
+        return row, dotted
+    return _place(inner, rest)
 
 
 def string(value: object) -> str:
     """A string that UTF-8 can hold; "" for anything else."""
-    return value if isinstance(value, str) and _lone_surrogate(value) is None else ""
-
-
-def _lone_surrogate(text: str) -> int | None:
-    """Where a text has half of a surrogate pair: JSON can spell it, UTF-8 cannot."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        return error.start
-    return None
+    return value if isinstance(value, str) and lone_surrogate(value) is None else ""
 
 
 def _lines(file: InputFile, told: FileRead) -> Iterator[bytes]:
@@ -84,7 +82,7 @@ def _span(file: InputFile, broken: Break, offset: int) -> UnreadableSpan:
     return UnreadableSpan(file=file.relative, offset=offset, length=length, reason=broken.reason)
 
 
-def _parse(line: bytes, number: int, key: str) -> tuple[Record, JsonRow]:
+def _parse(line: bytes, number: int, texts: Sequence[str]) -> tuple[Record, JsonRow]:
     record = Record(number, None, num_bytes=len(line))
     try:
         row = json.loads(line.decode("utf-8"))
@@ -95,11 +93,10 @@ def _parse(line: bytes, number: int, key: str) -> tuple[Record, JsonRow]:
         record.reason, record.detail = "bad_json", str(error)[:200]
         return record, {}
     row = row if isinstance(row, dict) else {}
-    text = value_at(row, key)
-    if not isinstance(text, str):
-        record.reason = "no_text"
-    elif (place := _lone_surrogate(text)) is not None:
-        record.reason, record.detail = "bad_utf8", f"lone surrogate at character {place}"
-    else:
-        record.text = text
+    for holder, key in (_place(row, name) for name in texts):
+        if key not in holder:  # one part of several is no document
+            record.reason, record.detail = "no_text", f"no key {key!r}"
+            return record, row
+    read = join_parts([value_at(row, name) for name in texts])
+    record.text, record.reason, record.detail = read.text, read.reason, read.detail
     return record, row

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from pipelines.inventory import InputFile
 from pipelines.open_input import open_input
 from pipelines.record import FileRead, Record
+from pipelines.text_parts import join_parts
 from schemas.ledger import UnreadableSpan
 
 _STRINGS = (
@@ -21,16 +22,18 @@ _STRINGS = (
     pa.types.is_large_binary,
     pa.types.is_binary_view,
 )
-ParquetRow = dict[str, bytes | float | None]  # strings as bytes: Parquet promises UTF-8, unchecked
+# Strings as bytes: Parquet promises UTF-8, unchecked. Turns of a talk are lists.
+ParquetRow = dict[str, bytes | float | list[object] | None]
 
 
 def read_parquet(
-    file: InputFile, told: FileRead, columns: Mapping[str, str]
+    file: InputFile, told: FileRead, columns: Mapping[str, str], texts: Sequence[str] = ("text",)
 ) -> Iterator[tuple[Record, ParquetRow]]:
-    """Each row's record with its text, and the row: a value for each of `columns` (name -> path).
+    """Each row's record, its text joined of the columns `texts`, and the row: a value for each of
+    `columns` (name -> path).
 
-    `columns` has "text". A dotted path that is no column's own name leads into a struct. A column
-    that is missing is None in every row; of the text that is a reason of its own.
+    A dotted path that is no column's own name leads into a struct. A column that is missing is None
+    in every row; of the text that is a reason of its own.
     """
     if not file.size_bytes:
         told.name_empty(file)
@@ -45,7 +48,8 @@ def read_parquet(
             told.unreadable.append(span)
             return
         told.num_read = parquet.metadata.num_rows
-        places = {name: _place(parquet.schema_arrow, path) for name, path in columns.items()}
+        paths = dict(columns) | {f"text {place}": name for place, name in enumerate(texts)}
+        places = {name: _place(parquet.schema_arrow, path) for name, path in paths.items()}
         found = {name: place for name, place in places.items() if place}
         wanted = list(dict.fromkeys(".".join(place) for place in found.values()))
         number = 0
@@ -56,7 +60,7 @@ def read_parquet(
                     values = {name: _plain(_column(batch, p)) for name, p in found.items()}
                     rows = pa.RecordBatch.from_pydict(values).to_pylist() if values else None
                     for row in rows or [{}] * batch.num_rows:
-                        yield _record(row, number, "text" in found), row
+                        yield _record(row, number, texts, found.keys()), row
                         number += 1
             except (pa.ArrowException, OSError) as error:
                 detail = str(error).partition("\n")[0]
@@ -91,23 +95,27 @@ def _plain(column: pa.Array) -> pa.Array:
     kind = column.type
     if any(is_kind(kind) for is_kind in _STRINGS):
         return column.cast(pa.large_binary())
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_null(kind):
         return column
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        turn = kind.value_type
+        if pa.types.is_struct(turn) and "content" in turn.names:
+            return column.cast(pa.large_list(pa.struct({"content": pa.large_binary()})))
+        if any(is_kind(turn) for is_kind in _STRINGS):
+            return column.cast(pa.large_list(pa.large_binary()))
     return pa.nulls(len(column))
 
 
-def _record(row: ParquetRow, number: int, has_text: bool) -> Record:
-    record = Record(number, None)
-    text = row.get("text")
-    if isinstance(text, bytes):
-        record.num_bytes = len(text)
-        try:
-            record.text = text.decode()
-        except UnicodeDecodeError as error:
-            record.reason, record.detail = "bad_utf8", f"byte {error.start} of the text"
-    else:
-        record.reason = "no_text" if has_text else "missing_column"
-    return record
+def _record(
+    row: ParquetRow, number: int, texts: Sequence[str], found: Container[str]
+) -> Record:
+    for place, name in enumerate(texts):
+        if f"text {place}" not in found:
+            return Record(number, None, reason="missing_column", detail=f"no column {name!r}")
+    read = join_parts([row.get(f"text {place}") for place in range(len(texts))])
+    return Record(
+        number, read.text, reason=read.reason, detail=read.detail, num_bytes=read.num_bytes
+    )
 
 
 def lenient(value: object) -> str:

@@ -7,7 +7,7 @@ pipelines/parquet_rows.py; here stands where each data set keeps text, id, url a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 from pipelines.inventory import InputFile
@@ -21,7 +21,7 @@ Reader = Callable[[InputFile, FileRead], Iterator[Record]]
 
 def read_fineweb2(file: InputFile, told: FileRead) -> Iterator[Record]:
     """FineWeb2's Parquet: text, id, url, language_score, ..."""
-    columns = {name: name for name in ("text", "id", "url", "language_score")}
+    columns = {name: name for name in ("id", "url", "language_score")}
     for record, row in read_parquet(file, told, columns):
         record.native_id = lenient(row.get("id")) or None
         record.url = lenient(row.get("url"))
@@ -55,25 +55,35 @@ def _metadata(row: JsonRow) -> JsonRow:
 
 
 def read_documents(file: InputFile, told: FileRead, fields: Fields) -> Iterator[Record]:
-    """Any Parquet or JSON lines, text, id, url and score where `fields` say they are.
+    """Any Parquet or JSON lines, their parts where `fields` say they are.
 
-    An id may be a number; a record without one is named by its place.
+    An id may be a number; a record without one is named by its place. A record that says, at
+    `fields.language`, another language than `fields.label` is dropped as other_language: a file of
+    several languages is read once for each, as a source each.
     """
+    columns = {"id": fields.id, "url": fields.url, "score": fields.score}
+    if fields.language:
+        columns["language"] = fields.language
+    rows: Iterator[tuple[Record, Mapping[str, object]]]
     if file.relative.endswith(".parquet"):
-        for record, row in read_parquet(file, told, fields.model_dump()):
-            yield _documented(record, lenient(row.get("url")), row.get("id"), row.get("score"))
-        return
-    for record, line in read_json_lines(file, told, fields.text):
-        url, identity, score = (value_at(line, k) for k in (fields.url, fields.id, fields.score))
-        yield _documented(record, string(url), identity, score)
+        rows = read_parquet(file, told, columns, fields.texts)
+    else:
+        lines = read_json_lines(file, told, fields.texts)
+        rows = ((r, {n: value_at(line, k) for n, k in columns.items()}) for r, line in lines)
+    for record, row in rows:
+        identity, score = row.get("id"), row.get("score")
+        whole = isinstance(identity, int) and not isinstance(identity, bool)
+        record.native_id = str(identity) if whole else _spelled(identity) or None
+        record.url = _spelled(row.get("url"))
+        record.quality_score = finite(score)
+        label = _spelled(row.get("language"))
+        if fields.language and record.reason is None and label != fields.label:
+            record.reason, record.detail = "other_language", label[:100]
+        yield record
 
 
-def _documented(record: Record, url: str, identity: object, score: object) -> Record:
-    whole = isinstance(identity, int) and not isinstance(identity, bool)
-    native = str(identity) if whole else string(identity) or lenient(identity)
-    record.native_id, record.url = native or None, url
-    record.quality_score = finite(score)
-    return record
+def _spelled(value: object) -> str:
+    return string(value) or lenient(value)
 
 
 READERS: dict[str, Reader] = {

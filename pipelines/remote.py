@@ -54,7 +54,7 @@ def file_system(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
         }
     elif protocol in ("s3", "s3a"):
         wait = {"connect_timeout": CONNECT_TIMEOUT_S, "read_timeout": READ_TIMEOUT_S}
-        options = {"config_kwargs": wait, "use_listings_cache": False}
+        options = {"config_kwargs": wait}
     try:
         fs, path = fsspec.core.url_to_fs(url, **options)
     except ImportError as error:

@@ -30,10 +30,14 @@ from pathlib import Path
 from typing import IO
 
 import fsspec
+import fsspec.config
 from fsspec.implementations.local import LocalFileSystem
 
 from schemas.digest import Json, canonical
 from schemas.errors import UserError
+
+# A listing that is remembered would not show what another process has written since.
+fsspec.config.conf.setdefault("s3", {}).setdefault("use_listings_cache", False)
 
 
 def join(url: str, *parts: str) -> str:

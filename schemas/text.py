@@ -57,10 +57,26 @@ class TokenizerSettings(Frozen):
 class Fields(Frozen):
     """Where `documents` have their parts: column names, or keys of a JSON line."""
 
-    text: str = "text"
+    text: str | tuple[str, ...] = Field(
+        "text", description="several are joined by a blank line, as are the turns of a talk"
+    )
     id: str = "id"
     url: str = "url"
     score: str = "score"
+    language: str = Field("", description="where a record says its language")
+    label: str = Field("", description="what must stand there; other records are dropped")
+
+    @model_validator(mode="after")
+    def _checked(self) -> Self:
+        if not self.texts:
+            raise ValueError("text: name a column at least")
+        if bool(self.language) != bool(self.label):
+            raise ValueError('give language and label together: language = "lang", label = "fo"')
+        return self
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        return (self.text,) if isinstance(self.text, str) else self.text
 
 
 class Source(Frozen):
@@ -74,8 +90,15 @@ class Source(Frozen):
     path: str = ""
     format: Literal["fineweb2", "dclm", "dolmino", "documents", "imported"]
     language: str | None = Field(None, description="of documents: lang_Script as FineWeb2 writes")
+    languages: dict[str, str] = Field(
+        {}, description="of documents: lang_Script of each folder that is named otherwise"
+    )
+    subsets: bool = Field(
+        False, description="of documents: the first folder is a subset, a source NAME/FOLDER"
+    )
     fields: Fields = Fields()
     licence: str = "unknown"
+    licences: dict[str, str] = Field({}, description="of subsets whose licence is another")
     min_score: float | None = Field(
         None, description="drop documents whose quality score (DCLM's fastText) is below"
     )
@@ -98,8 +121,12 @@ class Source(Frozen):
             raise ValueError("every source has a path, but imported strata, which lie in the store")
         if self.language is not None and self.format != "documents":
             raise ValueError(f"language is for documents: {self.format} says it itself")
-        if self.fields != Fields() and self.format != "documents":
-            raise ValueError(f"fields are for documents: {self.format} has its own")
+        if self.languages and self.language is not None:
+            raise ValueError("give language, or languages by folder")
+        if self.format != "documents" and (self.fields != Fields() or self.languages):
+            raise ValueError(f"fields and languages are for documents: {self.format} has its own")
+        if self.format != "documents" and self.subsets:
+            raise ValueError(f"subsets are for documents: {self.format} says them itself")
         return self
 
     @model_validator(mode="after")
@@ -141,11 +168,26 @@ class Source(Frozen):
     @classmethod
     def _language(cls, value: str | None) -> str | None:
         if value is not None:
-            try:
-                split_subset(value)
-            except UserError as error:
-                raise ValueError(str(error)) from None
+            _require_subset(value)
         return value
+
+    @field_validator("languages")
+    @classmethod
+    def _languages(cls, value: dict[str, str]) -> dict[str, str]:
+        for subset in value.values():
+            _require_subset(subset)
+        return value
+
+    def licence_of(self, source: str) -> str:
+        """The licence of `name` or `name/subset`."""
+        return self.licences.get(source.partition("/")[2], self.licence)
+
+
+def _require_subset(subset: str) -> None:
+    try:
+        split_subset(subset)
+    except UserError as error:
+        raise ValueError(str(error)) from None
 
 
 class Filters(Frozen):

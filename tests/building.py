@@ -29,7 +29,7 @@ class Built:
 
 
 def build_store(
-    recipe: Recipe, folder: Path, workers: int | Workers = 1, beam: Beam = IN_PROCESS
+    recipe: Recipe, folder: Path | str, workers: int | Workers = 1, beam: Beam = IN_PROCESS
 ) -> Built:
     store = Store.at(str(folder))
     origins = inventory(recipe)

@@ -29,6 +29,9 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
+import fsspec
+import pytest
+
 _HOP = {"connection", "transfer-encoding", "content-length", "server", "date", "keep-alive"}
 
 
@@ -170,14 +173,22 @@ def _changed(path: Path) -> str:
 
 
 @contextmanager
-def moto() -> Iterator[str]:
-    """moto's S3 on loopback; its address."""
+def moto_s3(patch: pytest.MonkeyPatch) -> Iterator[Faulty]:
+    """s3:// is moto's server on loopback, behind a `Faulty`; its objects are of this process."""
     from moto.server import ThreadedMotoServer
 
+    kind = fsspec.get_filesystem_class("s3")
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:
         host, port = server.get_host_and_port()
-        yield f"http://{host}:{port}"
+        with Faulty(upstream=f"http://{host}:{port}") as proxy:
+            patch.setenv("AWS_ENDPOINT_URL", proxy.url)
+            patch.setenv("AWS_ACCESS_KEY_ID", "testing")
+            patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+            patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+            kind.clear_instance_cache()
+            yield proxy
     finally:
         server.stop()
+        kind.clear_instance_cache()

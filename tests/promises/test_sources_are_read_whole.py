@@ -11,7 +11,6 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import fsspec
 import pytest
 
 from pipelines import open_input as inputs
@@ -24,7 +23,7 @@ from schemas.recipe import Recipe
 from schemas.text import Source
 from tests import corpora
 from tests.building import build_store, files_of
-from tests.servers import Fault, Faulty, moto
+from tests.servers import Fault, Faulty, moto_s3
 
 FAULTS = (
     Fault("unavailable"),
@@ -60,20 +59,12 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def bucket(corpus: Path) -> Iterator[Faulty]:
     """The corpus as s3://raw, behind a proxy that can fail."""
-    kind = fsspec.get_filesystem_class("s3")
-    with pytest.MonkeyPatch.context() as patch, moto() as upstream:
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            patch.setenv(name, "testing")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        with Faulty(upstream=upstream) as proxy:
-            patch.setenv("AWS_ENDPOINT_URL", proxy.url)
-            kind.clear_instance_cache()
-            fs, _ = file_system("s3://raw")
-            fs.mkdir("raw")
-            for path in filter(Path.is_file, corpus.rglob("*")):
-                fs.pipe_file(f"raw/{path.relative_to(corpus)}", path.read_bytes())
-            yield proxy
-        kind.clear_instance_cache()
+    with pytest.MonkeyPatch.context() as patch, moto_s3(patch) as proxy:
+        fs, _ = file_system("s3://raw")
+        fs.mkdir("raw")
+        for path in filter(Path.is_file, corpus.rglob("*")):
+            fs.pipe_file(f"raw/{path.relative_to(corpus)}", path.read_bytes())
+        yield proxy
 
 
 def over(root: str) -> Recipe:
