@@ -37,6 +37,32 @@ def test_a_flat_temperature_takes_the_tail_once_in_full() -> None:
     assert all(given_[f"tail{i}"] == 10**4 + i for i in range(100))
 
 
+@given(sizes, st.floats(0, 1), st.floats(0.5, 4), st.integers(0, 10**9), st.floats(0, 1))
+def test_filling_keeps_floors_and_caps_at_once(
+    found: dict[str, int], tau: float, epochs: float, least: int, place: float
+) -> None:
+    caps = {name: epochs * n for name, n in found.items()}
+    floors = {name: min(float(least), n, caps[name]) for name, n in found.items()}
+    low, high = sum(floors.values()), sum(caps.values())
+    total = low + place * (high - low)
+    given_ = fill(total, temperature(found, tau), caps, floors)
+    assert sum(given_.values()) == pytest.approx(total, rel=1e-9)
+    assert all(floors[name] <= given_[name] <= caps[name] for name in found)
+    # Whoever is neither at its floor nor at its cap has the one level.
+    levels = [
+        given_[name] / weight
+        for name, weight in temperature(found, tau).items()
+        if floors[name] < given_[name] < caps[name]
+    ]
+    assert not levels or max(levels) == pytest.approx(min(levels), rel=1e-9)
+
+
+def test_what_a_floor_costs_the_others_give_by_the_same_rule() -> None:
+    weights, caps = {"a": 2.0, "b": 1.0, "tiny": 0.01}, {"a": 1e9, "b": 1e9, "tiny": 40.0}
+    given_ = fill(100.0, weights, caps, {"tiny": 40.0})
+    assert given_ == pytest.approx({"a": 40.0, "b": 20.0, "tiny": 40.0})
+
+
 @given(sizes, st.integers(1, 10**12))
 def test_targets_sum_exactly(found: dict[str, int], total: int) -> None:
     whole = sum(found.values())
