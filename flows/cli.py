@@ -21,7 +21,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows import mixture_commands, model_commands, store_commands, tokenizer_commands
+from flows import (
+    holding_commands,
+    mixture_commands,
+    model_commands,
+    store_commands,
+    tokenizer_commands,
+)
 from flows.data_commands import data_app
 from schemas.errors import UserError
 
@@ -36,6 +42,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(data_app, name="data")
+holding_commands.register(app)
 mixture_commands.register(app)
 model_commands.register(app)
 store_commands.register(app)
