@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="large sizes, minutes more")
     parser.add_argument("--record", action="store_true", help="append to record.jsonl")
     parser.add_argument("--counts", type=Path, default=COUNTS, help="mmBERT's counts by language")
-    parser.add_argument("--corpus", type=Path, help="for noise, init-small; as a sample")
+    parser.add_argument("--corpus", type=Path, help="for build, noise, init-small; as a sample")
     parser.add_argument("--plot", type=Path, help="draw mixture or init-small into this file")
     chosen = parser.parse_args()
     tables = []
@@ -57,6 +57,10 @@ def _tables(name: str, chosen: argparse.Namespace) -> list[Table]:
         from tests.benchmarks import mixture
 
         return mixture.run(chosen.counts, chosen.plot)
+    if name == "build":
+        from tests.benchmarks import build
+
+        return build.run(chosen.full, chosen.corpus)
     if name == "noise":
         from tests.benchmarks import noise
 

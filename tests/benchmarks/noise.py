@@ -32,6 +32,7 @@ from pipelines.read import reader_of
 from pipelines.record import FileRead
 from pipelines.sample import write_sample
 from pipelines.tokenizer import prepare
+from schemas.profile import Workers
 from schemas.recipe import Recipe
 from schemas.recipe_file import load_recipe
 from schemas.shard import open_shard
@@ -83,7 +84,8 @@ def fates(corpus: Path, store: Store, workers: int = 1) -> dict[Name, Fate]:
     recipe = noise_recipe(corpus)
     origins = wanted(recipe, inventory(recipe))
     seal = prepare(recipe, store, origins)
-    strata = build(recipe, store, seal, plan_build(recipe, store, seal, origins), workers)
+    plan = plan_build(recipe, store, seal, origins)
+    strata = build(recipe, store, seal, plan, Workers(workers=workers))
     dropped: dict[Name, str] = {}
     hashes: dict[Name, bytes] = {}
     for stratum in strata:
