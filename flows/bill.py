@@ -1,6 +1,6 @@
 """The bill: a plan in a few lines, before anything is spent; and what each language gets.
 
-= reused    + new    ~ built before from something else, and what has changed
+= reused    + new    ~ built or mixed before from something else, and what has changed
 """
 
 from __future__ import annotations
@@ -126,6 +126,8 @@ def _work(plan: Plan) -> Iterator[str]:
             yield f"  new         + {num_new:,} strata, {num_bytes(plan.num_bytes)} to read"
         for why, count in Counter(plan.changed.values()).items():
             yield f"  rebuilt     ~ {count:,} strata ({why} changed)"
+    for phase, why in plan.remixed.items():
+        yield f"  remixed     ~ {phase} ({why})"
     states: dict[str, list[str]] = {}
     for phase in plan.recipe.phases:
         mixed = phase in plan.mixed

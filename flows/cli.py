@@ -64,6 +64,7 @@ Phase = Annotated[str | None, typer.Option("--phase", help="Only this phase.")]
 NumProcesses = Annotated[
     int | None, typer.Option("--nproc", min=1, help="Training processes, one for each device.")
 ]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before a large build.")]
 Mixtures = Annotated[
     list[str] | None,
     typer.Option("--manifest", metavar="P=NAME", help="Train phase P with a mixture of yours."),
@@ -93,14 +94,14 @@ def run(
     fresh: Fresh = False,
     nproc: NumProcesses = None,
     manifest: Mixtures = None,
+    yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """All of it: text to shards to mixtures to a model; a rerun does what is left."""
     from flows.commands import run_job
 
-    run_job(
-        "run", _job(recipe, on, store, overrides, None, fresh, nproc, manifest), no_server, as_json
-    )
+    job = _job(recipe, on, store, overrides, None, fresh, nproc, manifest)
+    run_job("run", job, no_server, as_json, yes)
 
 
 @data_app.command("build")
@@ -111,12 +112,13 @@ def data(
     overrides: Set = None,
     phase: Phase = None,
     no_server: NoServer = False,
+    yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """Build strata and the manifest of each phase."""
     from flows.commands import run_job
 
-    run_job("data", _job(recipe, on, store, overrides, phase), no_server, as_json)
+    run_job("data", _job(recipe, on, store, overrides, phase), no_server, as_json, yes)
 
 
 @app.command()
@@ -130,17 +132,14 @@ def train(
     fresh: Fresh = False,
     nproc: NumProcesses = None,
     manifest: Mixtures = None,
+    yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """Train, on data that is built first where it is not; goes on from the last checkpoint."""
     from flows.commands import run_job
 
-    run_job(
-        "train",
-        _job(recipe, on, store, overrides, phase, fresh, nproc, manifest),
-        no_server,
-        as_json,
-    )
+    job = _job(recipe, on, store, overrides, phase, fresh, nproc, manifest)
+    run_job("train", job, no_server, as_json, yes)
 
 
 @app.command()

@@ -11,6 +11,7 @@ from typing import Literal
 
 from flows import cascade, named_mixtures, stages
 from flows.bill import bill, listing
+from flows.confirm import confirm_build
 from flows.console import console, drawn
 from flows.inputs import require_inputs
 from flows.job import Job
@@ -32,7 +33,11 @@ FLOWS: dict[str, Callable[[Job], Outcome]] = {
 
 
 def run_job(
-    flow: Literal["run", "data", "train"], job: Job, no_server: bool, as_json: bool
+    flow: Literal["run", "data", "train"],
+    job: Job,
+    no_server: bool,
+    as_json: bool,
+    yes: bool = False,
 ) -> None:
     """Run a flow, on a Prefect server of its own unless told not to, and show what came out."""
     console.leave_stdout(as_json)
@@ -44,6 +49,7 @@ def run_job(
         )
     named_mixtures.find(job.load(), job.at(), job.manifests)
     require_inputs(job.load())
+    confirm_build(job if flow == "data" else job.whole(), yes)
     console.say(f"mmbert {flow} {recipe.name}, store {job.at().url}")
     with _orchestrated(job.at(), no_server):
         outcome = FLOWS[flow](job)

@@ -141,7 +141,7 @@ def lines(difference: Difference, every: bool) -> Iterator[str]:
     rest = len(changed) - len(shown)
     if rest:
         yield f"  and {rest:,} more languages: --all lists them"
-    for what, codes in (("came", difference.came), ("went", difference.went)):
+    for what, codes in difference.moves:
         if codes:
             few = codes if every else codes[:MOST_LANGUAGES]
             more = f" and {len(codes) - len(few):,} more" if len(codes) > len(few) else ""

@@ -7,8 +7,8 @@ published sizes, so that a plan needs neither data nor a network.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import fsspec
 
@@ -20,6 +20,7 @@ from flows.stages import trained_phases
 from flows.supply import MANY, Supply, has_published_sizes, measured, published
 from pipelines.build_plan import BuildPlan, OriginPlan, plan_build
 from pipelines.describe import describe_heldout, describe_run, heldout_url
+from pipelines.difference import compare
 from pipelines.imported import imported, require_imported
 from pipelines.inventory import Origin, inventory, wanted_of
 from pipelines.manifests import decide_manifests
@@ -30,6 +31,7 @@ from schemas import stratum as strata
 from schemas.catalogue import catalogue_of
 from schemas.digest import Json
 from schemas.errors import UserError
+from schemas.find_manifest import MAIN, named_manifest
 from schemas.manifest import Manifest
 from schemas.recipe import Recipe
 from schemas.run import Run
@@ -49,6 +51,9 @@ class Plan:
     changed: dict[str, str]  # strata that exist in another form, and what has changed since
     phases: tuple[PhasePlan, ...]
     mixed: frozenset[str] = frozenset()  # phases whose manifest exists
+    remixed: dict[str, str] = field(
+        default_factory=dict
+    )  # phases mixed otherwise before: what changed
     done: frozenset[str] = frozenset()  # phases that are trained, and `release` where it is made
     exact: bool = False  # no estimate: all strata that its phases read exist
     run_url: str | None = None  # of the recipe's run; None as long as that cannot be told
@@ -79,6 +84,18 @@ class Plan:
         """On this machine."""
         return cost.seconds_here(self.operations, self.num_bytes, self.profile)
 
+    def _strata(self) -> dict[str, Json] | None:
+        """What is reused, built and rebuilt, and why; None while that cannot be told."""
+        if self.build is None:
+            return None
+        to_build = [str(s.name) for origin in self.build.to_build for s in origin.strata]
+        return {
+            "reused": len(self.build.reused),
+            "new": sorted(set(to_build) - self.changed.keys()),
+            "rebuilt": self.changed,
+            "bytes_to_read": self.num_bytes,
+        }
+
     def public(self) -> dict[str, Json]:
         """The object that --json prints; `estimated` says that strata are still to be built."""
         phases: list[Json] = [
@@ -98,6 +115,7 @@ class Plan:
             "missing": [dict(vars(missing)) for missing in self.missing],
             "published": sorted({s.source for s in self.supplies if s.published}),
             "phases": phases,
+            "strata": self._strata(),
             "shard_bytes": self.tokens * cost.BYTES_PER_TOKEN,
             "build_hours": cost.build_seconds(self.num_bytes) / 3600,
             "gpu_hours": cost.gpu_hours(self.operations),
@@ -160,6 +178,7 @@ def make_plan(job: Job) -> Plan:
         changed={},
         phases=tuple(_exact(manifest) for manifest in made.values()),
         mixed=frozenset(n for n, m in made.items() if exists(manifests.url_of(store, m))),
+        remixed=dict(_remixed(store, made)),
         done=frozenset(trained_phases(run_json, run) if run and run_json else ()),
         exact=True,
         run_url=run_url,
@@ -189,6 +208,18 @@ def _find_run(whole: Recipe, store: Store, seal: Seal, origins: Sequence[Origin]
         return _describe(whole, store, seal, build, made)
     except UserError:  # of a phase that was not asked about
         return None
+
+
+def _remixed(store: Store, made: Mapping[str, Manifest]) -> Iterator[tuple[str, str]]:
+    """The phases that were mixed before and would be mixed otherwise now, and what has changed."""
+    for name, manifest in made.items():
+        earlier = named_manifest(store, manifest.recipe, name, MAIN)
+        if earlier is None or exists(manifests.url_of(store, manifest)):
+            continue
+        found = compare(manifests.load(earlier), manifest)
+        changes = [setting.name for setting in found.settings if setting.name != "windows"]
+        changes += [f"{len(codes)} languages {what}" for what, codes in found.moves if codes]
+        yield name, ", ".join(changes) or "its strata"
 
 
 def _exact(manifest: Manifest) -> PhasePlan:

@@ -76,6 +76,10 @@ class Difference:
         return sorted(found.language for found in self.languages if found.after is None)
 
     @property
+    def moves(self) -> tuple[tuple[str, list[str]], ...]:
+        return ("came", self.came), ("went", self.went)
+
+    @property
     def changed(self) -> list[LanguageChange]:
         return [found for found in self.languages if found.before != found.after]
 

@@ -10,7 +10,8 @@ import pytest
 
 from flows.bill import bill
 from flows.cascade import data
-from flows.job import Job
+from flows.confirm import confirm_build
+from flows.job import Job, Profile
 from flows.outcome import Outcome
 from flows.plan import make_plan
 from pipelines.sample import write_sample
@@ -71,6 +72,29 @@ def test_the_bill_tells_a_manifest_from_training_still_to_do(job: Job) -> None:
     told = "\n".join(bill(make_plan(job)))
     assert "new         + training of pretrain, extend, decay-eng, decay-cont, decay-all (" in told
     assert "manifest and training" not in told
+
+
+def test_the_bill_says_what_of_a_mixture_has_changed(job: Job) -> None:
+    data(job)
+    flatter = (*job.overrides, "phases.extend.tau=0.1")
+    plan = make_plan(job.model_copy(update={"overrides": flatter}))
+    assert plan.remixed == {"extend": "tau"}
+    assert "  remixed     ~ extend (tau)" in list(bill(plan))
+    strata = plan.public()["strata"]
+    assert strata["new"] == []
+    assert strata["rebuilt"] == {}
+    assert strata["reused"] > 3
+
+
+def test_a_build_above_a_size_asks_first(job: Job, tmp_path: Path) -> None:
+    data(job)
+    small = job.model_copy(update={"profile": Profile(confirm_above_gb=0)})
+    confirm_build(small, yes=False)  # all of it is built
+    anew = small.model_copy(update={"store": str(tmp_path / "store")})
+    with pytest.raises(UserError, match=r"this would build .* of raw text, .* add --yes"):
+        confirm_build(anew, yes=False)
+    confirm_build(anew, yes=True)
+    confirm_build(anew.model_copy(update={"profile": Profile()}), yes=False)
 
 
 def test_pools_that_cannot_be_met_are_told_together(job: Job) -> None:
