@@ -84,8 +84,9 @@ def _span(file: InputFile, broken: Break, offset: int) -> UnreadableSpan:
 
 def _parse(line: bytes, number: int, texts: Sequence[str]) -> tuple[Record, JsonRow]:
     record = Record(number, None, num_bytes=len(line))
+    encoding = "utf-8" if number else "utf-8-sig"  # a file may begin with a byte order mark
     try:
-        row = json.loads(line.decode("utf-8"))
+        row = json.loads(line.decode(encoding))
     except UnicodeDecodeError as error:
         record.reason, record.detail = "bad_utf8", f"byte {error.start} of the line"
         return record, {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping, Sequence
+from itertools import islice
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,6 +15,8 @@ from pipelines.record import FileRead, Record
 from pipelines.text_parts import join_parts
 from schemas.ledger import UnreadableSpan
 
+_BATCH_ROWS, _BATCH_BYTES = 1024, 16 << 20  # a batch is one or the other, on an average
+_BUFFER_BYTES = 1 << 20  # else pyarrow reads a column of a row group at once
 _STRINGS = (
     pa.types.is_string,
     pa.types.is_large_string,
@@ -40,44 +43,59 @@ def read_parquet(
         return
     with open_input(file) as opened:
         try:
-            parquet = pq.ParquetFile(opened)
-        except (pa.ArrowInvalid, OSError) as error:
+            parquet = pq.ParquetFile(opened, buffer_size=_BUFFER_BYTES)
+            sizes = [parquet.metadata.row_group(g).num_rows for g in range(parquet.num_row_groups)]
+            if min(sizes, default=0) < 0 or sum(sizes) > file.size_bytes:
+                raise OSError(f"its footer counts {sum(sizes):,} rows in {file.size_bytes:,} bytes")
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            reason = " ".join(str(error).split())[:200]
             span = UnreadableSpan(
-                file=file.relative, offset=0, length=file.size_bytes, reason=f"no Parquet: {error}"
+                file=file.relative, offset=0, length=file.size_bytes, reason=f"no Parquet: {reason}"
             )
             told.unreadable.append(span)
             return
-        told.num_read = parquet.metadata.num_rows
+        told.num_read = sum(sizes)
         paths = dict(columns) | {f"text {place}": name for place, name in enumerate(texts)}
         places = {name: _place(parquet.schema_arrow, path) for name, path in paths.items()}
         found = {name: place for name, place in places.items() if place}
-        wanted = list(dict.fromkeys(".".join(place) for place in found.values()))
         number = 0
-        for group in range(parquet.num_row_groups):
-            end = number + parquet.metadata.row_group(group).num_rows
+        for group, size in enumerate(sizes):
+            end = number + size
+            detail = "fewer rows than its footer counts"
             try:
-                for batch in parquet.iter_batches(1024, row_groups=[group], columns=wanted):
-                    values = {name: _plain(_column(batch, p)) for name, p in found.items()}
-                    rows = pa.RecordBatch.from_pydict(values).to_pylist() if values else None
-                    for row in rows or [{}] * batch.num_rows:
-                        yield _record(row, number, texts, found.keys()), row
-                        number += 1
+                for row in islice(_rows(parquet, group, found), size):
+                    yield _record(row, number, texts, found.keys()), row
+                    number += 1
             except (pa.ArrowException, OSError) as error:
                 detail = str(error).partition("\n")[0]
-                for lost in range(number, end):
-                    yield Record(lost, None, reason="unreadable", detail=detail), {}
-                number = end
+            for lost in range(number, end):
+                yield Record(lost, None, reason="unreadable", detail=detail), {}
+            number = end
     told.name_empty(file)
 
 
+def _rows(
+    parquet: pq.ParquetFile, group: int, found: Mapping[str, list[str]]
+) -> Iterator[ParquetRow]:
+    """The rows of a row group; ArrowException or OSError at a page that cannot be read."""
+    wanted = list(dict.fromkeys(".".join(place) for place in found.values()))
+    metadata = parquet.metadata.row_group(group)
+    size = _BATCH_BYTES * metadata.num_rows // max(metadata.total_byte_size, 1)
+    rows_each = min(max(size, 1), _BATCH_ROWS)
+    for batch in parquet.iter_batches(rows_each, row_groups=[group], columns=wanted):
+        values = {name: _plain(_column(batch, p)) for name, p in found.items()}
+        rows = pa.RecordBatch.from_pydict(values).to_pylist() if values else None
+        yield from rows or [{}] * batch.num_rows
+
+
 def _place(schema: pa.Schema, dotted: str) -> list[str]:
-    """The names that lead to a column, or nothing where there is none."""
+    """The names that lead to a column, or nothing where there is none, or two of that name."""
     if dotted in schema.names:
-        return [dotted]
+        return [dotted] if schema.names.count(dotted) == 1 else []
     place = dotted.split(".")
     fields = schema
     for name in place:
-        if not isinstance(fields, pa.Schema | pa.StructType) or name not in fields.names:
+        if not isinstance(fields, pa.Schema | pa.StructType) or fields.names.count(name) != 1:
             return []
         fields = fields.field(name).type
     return place
@@ -106,12 +124,12 @@ def _plain(column: pa.Array) -> pa.Array:
     return pa.nulls(len(column))
 
 
-def _record(
-    row: ParquetRow, number: int, texts: Sequence[str], found: Container[str]
-) -> Record:
+def _record(row: ParquetRow, number: int, texts: Sequence[str], found: Container[str]) -> Record:
     for place, name in enumerate(texts):
         if f"text {place}" not in found:
-            return Record(number, None, reason="missing_column", detail=f"no column {name!r}")
+            return Record(
+                number, None, reason="missing_column", detail=f"no single column {name!r}"
+            )
     read = join_parts([row.get(f"text {place}") for place in range(len(texts))])
     return Record(
         number, read.text, reason=read.reason, detail=read.detail, num_bytes=read.num_bytes

@@ -1,8 +1,8 @@
 """The text of a record, of one part or of several: question and answer, the turns of a talk.
 
 In: the values that stand at `fields.text`. A string is a part; a list of {"role", "content"}, or of
-strings, is one part a turn, the roles left out; nothing (null) is no part. Out: the parts joined by a blank line,
-or the reason why there is no text.
+strings, is one part a turn, the roles left out; nothing (null) is no part. Out: the parts joined by
+a blank line, or the reason why there is no text.
 """
 
 from __future__ import annotations

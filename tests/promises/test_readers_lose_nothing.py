@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import gzip
 import json
 from collections import Counter
 from pathlib import Path
@@ -12,16 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import zstandard
 
-from pipelines.inventory import InputFile
-from pipelines.read import READERS, read_dclm, read_dolmino, read_fineweb2
-from pipelines.record import FileRead, Record
+from pipelines.read import READERS, read_dclm, read_fineweb2
+from pipelines.record import FileRead
 from tests import corpora
-
-
-def input_file(path: Path) -> InputFile:
-    return InputFile(str(path), path.name, path.stat().st_size)
+from tests.reading import both, dolmino_lines, input_file, packed, read_stream
 
 
 def test_one_bad_line_and_one_bad_byte_cost_two_documents(tmp_path: Path) -> None:
@@ -42,34 +36,6 @@ def test_one_bad_line_and_one_bad_byte_cost_two_documents(tmp_path: Path) -> Non
         40: "bad_utf8",
     }
     assert not told.unreadable
-
-
-def packed(suffix: str, data: bytes) -> bytes:
-    """One gzip member, or one zstd frame with its checksum."""
-    if suffix == "gz":
-        return gzip.compress(data, mtime=0)
-    return zstandard.ZstdCompressor(write_checksum=True).compress(data)
-
-
-def dolmino_lines(name: str, count: int) -> bytes:
-    rows = [{"id": f"{name}-{i}", "text": t} for i, t in enumerate(corpora.sentences(name, count))]
-    return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
-
-
-def read_stream(folder: Path, suffix: str, data: bytes) -> tuple[list[Record], FileRead]:
-    """What the reader makes of a stream; its spans lie in the file and none is void."""
-    path = folder / f"x.json.{suffix}"
-    path.write_bytes(data)
-    told = FileRead()
-    records = list(read_dolmino(input_file(path), told))
-    assert [r.number for r in records] == list(range(told.num_read))
-    for span in told.unreadable:
-        assert span.file == path.name
-        assert 0 <= span.offset < span.offset + span.length <= len(data)
-    return records, told
-
-
-both = pytest.mark.parametrize("suffix", ["gz", "zst"])
 
 
 @both
