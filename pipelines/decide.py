@@ -6,24 +6,31 @@ In: the metadata of spills (never tokens). Out, for each origin, a `Decision`:
     keepers      text hash, or band -> the one copy that stays, where several documents share it
     threshold    documents whose near-duplicate group hashes up to it are held out
 
-Everything is a combine by key, so any runner computes it in any order. The copy that stays is the
-smallest (held-out first, key, file, record): text that is held out is never trained on.
+Everything is made part by part with arrays and then combined by key, so any runner computes it in
+any order; memory is that of a part, or of a bucket of pipelines/copies.py, and of the keepers. The
+copy that stays is the smallest (held-out first, key, file, record): text that is held out is never
+trained on.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import apache_beam as beam
 import fsspec
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from pipelines import spill as spills
-from pipelines.decision import NO_THRESHOLD, Decision, Rank, SpillRef, band_key
+from pipelines.copies import Copies, Documents, num_buckets, read_keepers
+from pipelines.decision import NO_THRESHOLD, Decision, SpillRef
 from schemas.digest import Json, canonical, sha256
 from schemas.ledger import LedgerError
 from schemas.profile import IN_PROCESS, Beam
@@ -40,69 +47,50 @@ TALLIES = pa.schema(
         ("tokens", pa.int64()),
     ]
 )
-KEEPERS = pa.schema(
-    [
-        ("origin", pa.string()),
-        ("shared", pa.string()),
-        ("split_rank", pa.int8()),
-        ("key", pa.uint64()),
-        ("file", pa.int32()),
-        ("record", pa.int64()),
-    ]
-)
+FOUND = pa.schema([("origin", pa.string()), ("url", pa.string()), ("rows", pa.int64())])
 SMALLEST = pa.schema([("origin", pa.string()), ("groups", pa.list_(pa.uint64()))])
 COUNTS = pa.schema([("name", pa.string()), ("count", pa.int64())])
 
 
 @dataclass(frozen=True)
-class Row:
-    """A document's metadata: what the combines look at."""
+class Part:
+    """A part of a spill, of an origin whose copies are looked for in so many buckets."""
 
-    origin: str
-    split: str
-    grouped: bool
-    text_hash: bytes
-    group: int
-    bands: list[int]
-    tier: int
-    num_tokens: int
-    key: int
-    file: int
-    record: int
-
-    @property
-    def rank(self) -> Rank:
-        return (0 if self.split == "test" else 1, self.key, self.file, self.record)
-
-    @property
-    def shared(self) -> Iterator[bytes]:
-        """What duplicates have in common with each other: the text, or a band of it."""
-        yield self.text_hash
-        yield from map(band_key, self.bands)
+    ref: SpillRef
+    name: str
+    buckets: int
 
 
-def read_rows(ref: SpillRef) -> Iterator[Row]:
-    spill = spills.load(ref.folder)
-    assert spill is not None, ref.folder
-    for part in spill.parts:
-        table = spills.read_part(ref.folder, part, spills.DECIDING)
-        columns = [table.column(name).to_pylist() for name in spills.DECIDING]
-        for key, _, record, text_hash, group, bands, score, num_tokens in zip(
-            *columns, strict=True
-        ):
-            yield Row(
-                ref.origin,
-                ref.split,
-                ref.grouped,
-                text_hash,
-                group,
-                bands,
-                ref.tier(score),
-                num_tokens,
-                key,
-                ref.file_index,
-                record,
-            )
+def parts_of(refs: Sequence[SpillRef]) -> Iterator[Part]:
+    """The parts of one origin's spills."""
+    found = [spills.load(ref.folder) for ref in refs]
+    documents = sum(spill.read - spill.dropped for spill in found if spill is not None)
+    for ref, spill in zip(refs, found, strict=True):
+        assert spill is not None, ref.folder
+        for name in spill.parts:
+            yield Part(ref, name, num_buckets(documents))
+
+
+def read(part: Part, *columns: str) -> list[pa.Array]:
+    table = spills.read_part(part.ref.folder, part.name, list(columns))
+    return [table.column(name).combine_chunks() for name in columns]
+
+
+def documents_of(part: Part) -> tuple[Documents, int]:
+    """What finds the copies of a part's documents, and in how many buckets."""
+    ref = part.ref
+    key, record, text, bands = read(part, "key", "record", "text_hash", "bands")
+    documents = Documents(
+        origin=ref.origin,
+        split_rank=0 if ref.split == "test" else 1,
+        file=ref.file_index,
+        key=key.to_numpy(),
+        record=record.to_numpy(),
+        text=np.frombuffer(b"".join(text.to_pylist()), "<u8").reshape(-1, 2),
+        bands=bands.flatten().to_numpy(),
+        num_bands=pc.fill_null(pc.list_value_length(bands), 0).to_numpy(),
+    )
+    return documents, part.buckets
 
 
 def runner_of(on: Beam) -> tuple[FnApiRunner | str, PipelineOptions]:
@@ -118,43 +106,48 @@ def num_held_out(documents: int, heldout: HeldOut) -> int:
 
 
 class Tally(beam.PTransform):
-    """Rows -> [origin, split, tier, documents, tokens]."""
+    """Parts -> [origin, split, tier, documents, tokens]."""
 
-    def expand(self, rows: beam.PCollection) -> beam.PCollection:
+    def expand(self, parts: beam.PCollection) -> beam.PCollection:
         return (
-            rows
-            | beam.Map(lambda r: ((r.origin, r.split, r.tier), (1, r.num_tokens)))
+            parts
+            | beam.FlatMap(tally)
             | beam.CombinePerKey(beam.combiners.TupleCombineFn(sum, sum))
             | beam.Map(lambda tally: [*tally[0], *tally[1]])
         )
 
 
-class DuplicateGroups(beam.PTransform):
-    """Rows -> [origin, what they share, *rank of the copy that stays], for what occurs twice."""
-
-    def expand(self, rows: beam.PCollection) -> beam.PCollection:
-        return (
-            rows
-            | beam.FlatMap(lambda r: [((r.origin, key), (1, r.rank)) for key in r.shared])
-            | beam.CombinePerKey(beam.combiners.TupleCombineFn(sum, min))
-            | beam.Filter(lambda group: group[1][0] > 1)
-            | beam.Map(lambda group: [group[0][0], group[0][1].hex(), *group[1][1]])
-        )
+def tally(part: Part) -> Iterator[tuple[tuple[str, str, int], tuple[int, int]]]:
+    """Documents and tokens of a part, by tier."""
+    ref = part.ref
+    score, num_tokens = read(part, "score", "num_tokens")
+    scores = pc.fill_null(score, -np.inf).to_numpy()
+    tiers = np.maximum(np.searchsorted(ref.bounds, scores, side="right") - 1, 0)
+    tokens = num_tokens.to_numpy()
+    for tier in np.unique(tiers).tolist():
+        mine = tiers == tier
+        yield (ref.origin, ref.split, tier), (int(mine.sum()), int(tokens[mine].sum()))
 
 
 class SmallestGroups(beam.PTransform):
-    """Rows of origins without a test split -> [origin, its smallest group hashes in order]."""
+    """Parts of origins without a test split -> [origin, its smallest group hashes in order]."""
 
     def __init__(self, most: int) -> None:
         super().__init__()
         self.most = most
 
-    def expand(self, rows: beam.PCollection) -> beam.PCollection:
+    def expand(self, parts: beam.PCollection) -> beam.PCollection:
+        most = self.most
+
+        def smallest(part: Part) -> tuple[str, list[int]]:
+            (groups,) = read(part, "group")
+            return part.ref.origin, np.sort(groups.to_numpy())[:most].tolist()
+
         return (
-            rows
-            | beam.Filter(lambda r: r.grouped and r.split == "train")
-            | beam.Map(lambda r: (r.origin, r.group))
-            | beam.combiners.Top.SmallestPerKey(self.most)
+            parts
+            | beam.Filter(lambda part: part.ref.grouped and part.ref.split == "train")
+            | beam.Map(smallest)
+            | beam.CombinePerKey(lambda found: sorted(chain.from_iterable(found))[:most])
             | beam.Map(list)
         )
 
@@ -171,14 +164,23 @@ def decide(
     written is counted against what was read back, since a sink can lose rows and say nothing.
     """
     refs = list(refs)
+    origins = defaultdict(list)
+    for ref in refs:
+        origins[ref.origin].append(ref)
     with beam.Pipeline(*runner_of(on)) as pipeline:
-        rows = pipeline | beam.Create(refs) | beam.Reshuffle() | beam.FlatMap(read_rows)
-        tallies = rows | "tally" >> Tally()
-        keepers = rows | "duplicates" >> DuplicateGroups()
-        smallest = rows | "held out" >> SmallestGroups(heldout.max_documents)
+        parts = (
+            pipeline
+            | beam.Create(list(origins.values()))
+            | "spread origins" >> beam.Reshuffle()
+            | beam.FlatMap(parts_of)
+            | "spread parts" >> beam.Reshuffle()
+        )
+        tallies = parts | "tally" >> Tally()
+        smallest = parts | "held out" >> SmallestGroups(heldout.max_documents)
+        keepers = parts | beam.Map(documents_of) | "copies" >> Copies(join(folder, "copies"))
         counts = (
-            rows | "documents" >> Counted("documents"),
-            keepers | "keepers" >> Counted("keepers"),
+            parts | "documents" >> Counted("documents", lambda part: len(read(part, "key")[0])),
+            keepers | "keepers" >> Counted("keepers", lambda found: found[2]),
         ) | beam.Flatten()
         _ = tallies | "write tallies" >> WriteRows(join(folder, "tallies"))
         _ = keepers | "write keepers" >> WriteRows(join(folder, "keepers"))
@@ -188,15 +190,21 @@ def decide(
 
 
 class Counted(beam.PTransform):
-    """How many elements a collection has -> [name, count]."""
+    """How much the elements of a collection count together -> [name, count]."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, count: Callable[..., int]) -> None:
         super().__init__()
         self.name = name
+        self.count = count
 
-    def expand(self, rows: beam.PCollection) -> beam.PCollection:
+    def expand(self, elements: beam.PCollection) -> beam.PCollection:
         name = self.name
-        return rows | beam.combiners.Count.Globally() | beam.Map(lambda count: [name, count])
+        return (
+            elements
+            | beam.Map(self.count)
+            | beam.CombineGlobally(sum)
+            | beam.Map(lambda count: [name, count])
+        )
 
 
 class WriteRows(beam.PTransform):
@@ -244,9 +252,10 @@ def _collect(folder: str, refs: list[SpillRef], heldout: HeldOut) -> dict[str, D
     for row in read_written(join(folder, "tallies"), TALLIES).to_pylist():
         decisions[row["origin"]].documents[row["split"], row["tier"]] = row["documents"]
         decisions[row["origin"]].tokens[row["split"], row["tier"]] = row["tokens"]
-    for row in read_written(join(folder, "keepers"), KEEPERS).to_pylist():
-        rank = (row["split_rank"], row["key"], row["file"], row["record"])
-        decisions[row["origin"]].keepers[bytes.fromhex(row["shared"])] = rank
+    for row in read_written(join(folder, "keepers"), FOUND).to_pylist():
+        table = read_keepers(row["url"])
+        shared, *ranks = (table.column(name).to_pylist() for name in table.column_names)
+        decisions[row["origin"]].keepers |= zip(shared, zip(*ranks, strict=True), strict=True)
     for row in read_written(join(folder, "smallest"), SMALLEST).to_pylist():
         decision = decisions[row["origin"]]
         training = (n for (split, _), n in decision.documents.items() if split == "train")

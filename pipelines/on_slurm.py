@@ -42,6 +42,9 @@ class ArrayJob(SlurmPipelineExecutor):
                 file.write(str(error))
             raise
 
+    def save_executor_as_json(self, indent: int = 4) -> None:
+        """Nothing: the pickle says it, and what a task works on can be very long."""
+
     def launch_merge_stats(self) -> None:
         """Nothing: one more job to wait for."""
 
@@ -107,6 +110,8 @@ def _explain(error: BaseException | None, job: ArrayJob, folder: str, num_missin
             'executor = "slurm" needs sbatch, which is not on the PATH; run this where Slurm\'s '
             "commands are, or choose another profile"
         ) from error
+    if error is not None and not isinstance(error, subprocess.CalledProcessError):
+        raise error
     if said := job.refused():
         raise UserError(said) from error
     if num_missing:
@@ -114,5 +119,3 @@ def _explain(error: BaseException | None, job: ArrayJob, folder: str, num_missin
             f"{num_missing} of {job.tasks} tasks have not ended on Slurm; what they and sbatch "
             f"said lies in {folder}; run the same command again (finished work is kept)"
         ) from error
-    if error is not None and not isinstance(error, subprocess.CalledProcessError):
-        raise error

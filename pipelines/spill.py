@@ -37,7 +37,6 @@ META = pa.schema(
     ]
 )
 PART = pa.schema([*META, ("tokens", pa.large_list(pa.uint32()))])
-DECIDING = ["key", "file", "record", "text_hash", "group", "bands", "score", "num_tokens"]
 
 
 class Spill(Frozen):

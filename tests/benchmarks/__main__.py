@@ -1,6 +1,6 @@
 """Benchmarks: what this project does, beside the best other way, in one run.
 
-    python -m tests.benchmarks [build|loader|step|mixture|remix] [--full] [--record]
+    python -m tests.benchmarks [build|decide|loader|step|mixture|remix] [--full] [--record]
     python -m tests.benchmarks mixture [--counts FILE] [--plot docs/mixture.png]
     python -m tests.benchmarks noise [--corpus DIR] [--record]
     python -m tests.benchmarks init-small [--corpus DIR] [--plot FILE] [--full] [--record]
@@ -21,7 +21,7 @@ from pathlib import Path
 from schemas.errors import UserError
 from tests.benchmarks.measure import Table, machine, record, show
 
-NAMES = ("build", "loader", "step", "mixture", "remix")
+NAMES = ("build", "decide", "loader", "step", "mixture", "remix")
 COUNTS = Path("../shared/mmbert-token-counts.csv")
 
 

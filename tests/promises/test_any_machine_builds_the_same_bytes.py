@@ -238,8 +238,11 @@ def test_without_slurm_s_commands_one_sentence(
         execute([Refuses()], 2, workers, Store.at(str(tmp_path)), "refusing", silent)
 
 
-def test_without_a_ray_cluster_one_sentence(tmp_path: Path) -> None:
+def test_without_a_ray_cluster_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("ray", reason="Ray is not installed: pip install -e '.[ray]'")
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))  # where a cluster of this machine leaves a note
     workers = Workers(executor="ray", workers=2)
     with pytest.raises(UserError, match="ray start --head"):
         execute([Refuses()], 2, workers, Store.at(str(tmp_path)), "refusing", silent)
