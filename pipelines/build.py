@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import uuid
 
+from datatrove.pipeline.base import PipelineStep
+
 from pipelines import spill as spills
 from pipelines.build_plan import BuildPlan, OriginPlan
 from pipelines.decision import NO_THRESHOLD, Decision, SpillRef
 from pipelines.executor import execute
 from pipelines.gather import Gather, GatherShard
+from pipelines.grade import Grade
 from pipelines.map import ReadFiles, Screen, Tokenise, WriteSpills, share_out
 from pipelines.publish import PlannedStratum, publish_all
 from schemas.profile import HERE, IN_PROCESS, Beam, Workers
@@ -81,9 +84,10 @@ def _map(
     if not missing:
         return
     tasks = share_out(missing, min(len(missing), TASKS_EACH * workers.count))
-    steps = [
+    steps: list[PipelineStep] = [
         ReadFiles(tasks),
         Screen(),
+        *([Grade()] if any(file.probe for file in missing) else []),
         Tokenise(store, sealed),
         WriteSpills(recipe.seed),
     ]

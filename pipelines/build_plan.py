@@ -89,6 +89,13 @@ def plan_build(recipe: Recipe, store: Store, sealed: Seal, origins: Sequence[Ori
     return BuildPlan(tuple(reused), tuple(to_build))
 
 
+@cache
+def _probe_digest(folder: str) -> str:
+    from pipelines.probe import Probe
+
+    return Probe.load(folder).digest
+
+
 def _plan_origin(
     recipe: Recipe, store: Store, sealed: Seal, origin: Origin, digests: dict[str, str]
 ) -> OriginPlan:
@@ -107,6 +114,8 @@ def _plan_origin(
         "versions": versions(),
         "grouped": grouped,
     }
+    if source.probe:
+        shared["probe"] = _probe_digest(source.probe)
     if source.format == "documents":
         shared["fields"] = source.fields.model_dump(mode="json")
     files = []
@@ -122,6 +131,7 @@ def _plan_origin(
                 language=origin.language,
                 min_score=source.least_score,
                 filters=filters,
+                probe=source.probe,
                 grouped=grouped and file.split == "train",
                 spill_id=identity,
                 folder=join(store.url, "spills", identity),
@@ -146,6 +156,8 @@ def _plan_origin(
     }
     if origin.revision:
         to_read["revision"] = origin.revision
+    if "probe" in shared:
+        to_read["probe"] = str(shared["probe"])
     if source.tiers:
         to_read["tiers"] = content_id(made_from["tiers"])
     if "fields" in shared:

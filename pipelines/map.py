@@ -1,10 +1,10 @@
-"""Map: raw files -> filtered, hashed, tokenised spills. A datatrove pipeline of four blocks.
+"""Map: raw files -> filtered, hashed, tokenised spills. A datatrove pipeline of blocks.
 
-    ReadFiles -> Screen -> Tokenise -> WriteSpills
+    ReadFiles -> Screen -> Grade, where a source has a probe -> Tokenise -> WriteSpills
 
-A record flows through all four whether it is kept or dropped, so the last block accounts for each
-one. A task is a byte-balanced share of the files; what the spill of a file holds depends on the
-file alone, never on the number of tasks, workers or the runner.
+A record flows through all of them whether it is kept or dropped: the last block accounts for each.
+A task is a byte-balanced share of the files; what the spill of a file holds depends on the file
+alone, never on the number of tasks, workers or the runner.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ class MapFile:
     language: str
     min_score: float | None
     filters: Filters  # less those that the source is spared
+    probe: str | None  # a folder; its scores come after the filters
     grouped: bool  # held-out text is chosen from it: near-duplicates must hash alike
     spill_id: str
     folder: str
@@ -113,7 +114,8 @@ class Screen(PipelineStep):
             if item is not current:
                 current, profile = item, profile_of(item)
             if isinstance(record, Record):
-                screen(record, item.filters, item.language, item.min_score, profile)
+                least = None if item.probe else item.min_score
+                screen(record, item.filters, item.language, least, profile)
                 self.stat_update(record.reason or "kept")
             yield document
 
