@@ -121,6 +121,8 @@ def gather_items(
         tokens = decision.tokens_of("test")
     else:
         tokens = decision.tokens.get(("train", tier), 0)
+        if tier == 0 and not tokens:
+            tokens = min(1, decision.tokens_of("train"))  # it says what became of the other tiers'
     num_shards = -(-tokens // TOKENS_PER_SHARD)
     meta = ShardMeta(sealed.digest, sealed.vocab_size, str(planned.name))
     return [

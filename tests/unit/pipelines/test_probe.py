@@ -11,7 +11,9 @@ from pipelines.probe import LEAST_TEXTS, Probe, main, train
 from pipelines.tokenizer import from_sentencepiece
 from schemas.errors import UserError
 from schemas.seal import SpecialIds
+from schemas.text import Filters, Source
 from tests import corpora, pieces
+from tests.building import build_store
 
 pytest.importorskip("sklearn")
 
@@ -67,6 +69,25 @@ def test_a_text_has_one_score(probe: Probe, tmp_path: Path) -> None:
 
 def test_training_twice_gives_the_same_probe(encoder: str, probe: Probe) -> None:
     assert train(encoder, GOOD, BAD).digest == probe.digest
+
+
+def test_it_makes_the_tiers_of_a_source_without_scores(probe: Probe, tmp_path: Path) -> None:
+    probe.save(str(tmp_path / "probe"))
+    root = corpora.write_corpus(tmp_path / "raw", {"fao_Latn": 30})
+    corpora.write_fineweb2(root / "fineweb2", "isl_Latn", [*GOOD, *BAD])
+    corpora.write_fineweb2(root / "fineweb2", "isl_Latn", GOOD[:3], split="test")
+    recipe = corpora.recipe(root)
+    source = recipe.sources["fineweb2"].model_dump() | {
+        "probe": str(tmp_path / "probe"),
+        "tiers": {"better": 0.5, "worse": 0.0},
+    }
+    sources = recipe.sources | {"fineweb2": Source.model_validate(source)}
+    filters = Filters(use=("length",))
+    graded = recipe.model_copy(update={"sources": sources, "filters": filters})
+    built = build_store(graded, tmp_path / "store")
+    # Three of the good ones are held out, in the test split too.
+    assert built.stratum("fineweb2/isl_Latn/better").ledger.kept == len(GOOD) - 3
+    assert built.stratum("fineweb2/isl_Latn/worse").ledger.kept == len(BAD)
 
 
 def test_another_encoder_is_refused(probe: Probe, tmp_path: Path) -> None:
