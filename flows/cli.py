@@ -164,12 +164,28 @@ def sample(
     languages: Annotated[int, typer.Option(help="How many, English included.")] = 24,
     megabytes: Annotated[float, typer.Option(help="Of text.")] = 6.0,
     seed: Annotated[int, typer.Option(help="Another seed, another text.")] = 0,
+    from_hub: Annotated[
+        bool, typer.Option("--from-hub", help="Real text: the first documents of each.")
+    ] = False,
 ) -> None:
     """Write a sample corpus in the formats of FineWeb2, DCLM and Dolmino."""
     from flows.console import console
+    from flows.inputs import require_hub
     from pipelines.sample import write_sample
+    from pipelines.sample.from_hub import write_hub_sample
     from schemas.figures import num_bytes
 
+    if from_hub:
+        require_hub()
+        with console.stage("sample") as stage:
+            taken = write_hub_sample(
+                directory, languages, megabytes, lambda text: stage.progress(text, 0, 0)
+            )
+            stage.result = (
+                f"{taken.documents:,} documents in {taken.languages} languages, "
+                f"{num_bytes(taken.bytes)} of text in {directory}"
+            )
+        return
     with console.stage("sample") as stage:
         report = write_sample(
             directory, languages, megabytes, seed, lambda text: stage.progress(text, 0, 0)

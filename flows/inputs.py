@@ -90,6 +90,17 @@ def require_inputs(recipe: Recipe) -> None:
         require_fit(recipe.start, recipe.model, sealed)
 
 
+def require_hub() -> None:
+    """UserError when the three data sets cannot be had from the hub, within LOOK_UP_S seconds."""
+    from pipelines.sample.from_hub import PLACES
+
+    for place, trouble in look_up(PLACES).items():
+        raise UserError(
+            f"{place} {trouble}: the hub is needed for --from-hub; connect to it, or leave the "
+            "switch out for a sample of made text"
+        )
+
+
 def refuse(missing: Sequence[Missing], remedy: str) -> None:
     """UserError that names missing inputs; `remedy` mends several. None is no error."""
     if len(missing) == 1:
