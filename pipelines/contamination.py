@@ -24,6 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import regex
+from numpy.typing import NDArray
 
 from pipelines.evaluation_texts import digest_of, find_files, texts_of
 from pipelines.search_shards import search
@@ -31,6 +32,7 @@ from schemas import seal as seals
 from schemas.catalogue import Catalogue
 from schemas.digest import content_id
 from schemas.keyed import U64
+from schemas.rows import I64
 from schemas.seal import Seal
 from schemas.shard import Shard
 from schemas.store import Store
@@ -39,6 +41,7 @@ RULE = 1  # bumped when what counts as contaminated changes
 CONTAMINATION = "contamination"
 LETTERS = (50, 25)  # characters of a piece, and of the shortest text that is looked for
 SYLLABLES = (20, 10)
+SEED_BITS = 24  # 16 MB, of which a million pieces take a sixteenth
 BATCH = 512  # documents that are decoded at once
 _NOT_TEXT = regex.compile(r"[^\p{L}\p{M}\p{N}]+")
 _SYLLABLE = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}]")
@@ -73,7 +76,7 @@ class Pieces:
     """What is looked for: pieces by the hash of their first characters, by how many those are."""
 
     by_width: dict[int, dict[int, list[str]]]
-    seeds: dict[int, U64]  # the hashes, sorted
+    seeds: dict[int, NDArray[np.bool_]]  # whether a hash begins with these bits: most do not
 
     @classmethod
     def of(cls, texts: Iterator[str]) -> Pieces:
@@ -82,18 +85,24 @@ class Pieces:
         for width, piece in {found for text in texts for found in _cut(normalise(text))}:
             (hashed,) = hashes(piece[:width], width).tolist()
             by_width.setdefault(width, {}).setdefault(hashed, []).append(piece)
-        seeds = {width: np.array(sorted(found), np.uint64) for width, found in by_width.items()}
+        seeds = {width: np.zeros(1 << SEED_BITS, bool) for width in by_width}
+        for width, found in by_width.items():
+            seeds[width][_first_bits(np.fromiter(found, np.uint64, len(found)))] = True
         return cls(by_width, seeds)
 
     def stand_in(self, text: str) -> bool:
         """Whether a normalised text holds one of the pieces."""
         for width, seeds in self.seeds.items():
             found = hashes(text, width)
-            for place in np.flatnonzero(np.isin(found, seeds)).tolist():
-                pieces = self.by_width[width][int(found[place])]
+            for place in np.flatnonzero(seeds[_first_bits(found)]).tolist():
+                pieces = self.by_width[width].get(int(found[place]), ())
                 if any(text.startswith(piece, place) for piece in pieces):
                     return True
         return False
+
+
+def _first_bits(hashed: U64) -> I64:
+    return (hashed >> np.uint64(64 - SEED_BITS)).astype(np.int64)
 
 
 def _cut(text: str) -> Iterator[tuple[int, str]]:
