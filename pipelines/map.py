@@ -31,7 +31,6 @@ from pipelines.prove import Proving, save_proof
 from pipelines.read import reader_of
 from pipelines.record import FileRead, Record
 from pipelines.spill import Spill
-from schemas import seal as seals
 from schemas.language import split_subset, written_in
 from schemas.seal import Seal, seal_folder
 from schemas.store import Store
@@ -145,7 +144,7 @@ class Tokenise(PipelineStep):
 
     def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
         folder = seal_folder(self.store.url, self.sealed.digest)
-        encoder = Proving.of(seals.load(folder)[1])
+        encoder = Proving.of(folder)
         special = np.array(self.sealed.special.ids(), np.uint32)
         for batch in _batches(data):
             kept = [d for d in batch if _is_kept(d)]

@@ -13,12 +13,14 @@ are the same whichever engine ran.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import fsspec
 import numpy as np
 import xxhash
 
 from pipelines.encode import Encoder, Ids, Truth, find_fast
+from schemas import seal as seals
 from schemas.digest import content_id
 from schemas.ledger import Frozen
 from schemas.store import exists, join, read_bytes, write_json
@@ -63,9 +65,9 @@ class Proving:
         self._compared: dict[str, Compared] = {}
 
     @classmethod
-    def of(cls, tokenizer_json: bytes) -> Proving:
+    def of(cls, seal_folder: str) -> Proving:
         """With the fast engine, where it is installed and can read the tokenizer."""
-        return cls(Truth(tokenizer_json), find_fast(tokenizer_json))
+        return cls(*_engines(seal_folder))
 
     @property
     def proof(self) -> Proof | None:
@@ -112,6 +114,12 @@ class Proving:
             texts=xxhash.xxh3_128_hexdigest(before.texts.encode() + data),
             differs=before.differs or differs,
         )
+
+
+@lru_cache(maxsize=1)  # a worker runs many tasks, and a large vocabulary takes seconds to load
+def _engines(seal_folder: str) -> tuple[Truth, Encoder | None]:
+    tokenizer_json = seals.load(seal_folder)[1]
+    return Truth(tokenizer_json), find_fast(tokenizer_json)
 
 
 def save_proof(seal_folder: str, proof: Proof | None) -> None:
