@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from schemas.errors import UserError
@@ -52,7 +53,7 @@ def main() -> None:
         record(Path(__file__).with_name("record.jsonl"), tables)
 
 
-def _tables(name: str, chosen: argparse.Namespace) -> list[Table]:
+def _tables(name: str, chosen: argparse.Namespace) -> Iterable[Table]:
     if name == "mixture":
         from tests.benchmarks import mixture
 

@@ -1,43 +1,55 @@
 """From raw text to shards, beside the tokenizer alone on the same text.
 
-    ratio = CPU-seconds of `encode_batch_fast` / CPU-seconds of the build
+    python -m tests.benchmarks build [--corpus DIR] [--full] [--record]
+
+    of the tokenizer    CPU-seconds of `encode_batch_fast` / CPU-seconds of the row
+    of the peer         CPU-seconds of datatrove's DocumentTokenizer / CPU-seconds of the row
 
 The build reads, filters, finds exact duplicates, tokenises and writes, with one worker and the
-default filters. datatrove's DocumentTokenizer is given the documents in memory: it reads and
-filters nothing. All work on two samples, and the rates are those of the text that the large one has
-more: what starts once (processes, imports, strata) is told apart from what every byte costs.
+default filters; near-duplicates and identification are told apart. DocumentTokenizer is given the
+documents in memory: it reads and filters nothing. All work on two parts of a corpus, and the rates
+are those of the text that the large one has more: what starts once (processes, imports, strata) is
+told apart from what every byte costs.
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 from datatrove.data import Document
 from datatrove.pipeline.tokens import DocumentTokenizer
 from datatrove.utils.logging import logger
 
+from pipelines import encode, prove
 from pipelines import tokenizer as tokenizers
 from pipelines.build import build
 from pipelines.build_plan import plan_build
+from pipelines.encode import Encoder, Truth
 from pipelines.inventory import inventory
 from pipelines.map import BATCH
-from pipelines.sample import write_sample
 from schemas.profile import Workers
 from schemas.recipe import Recipe
-from schemas.recipe_file import load_recipe
 from schemas.seal import Seal, seal_folder
+from schemas.seal import load as load_seal
 from schemas.store import Store, join
-from tests.benchmarks.build_parts import costs, read, texts_of
+from schemas.text import FilterName
+from tests.benchmarks import build_scale, build_text
+from tests.benchmarks.build_parts import APART, costs, read, texts_of
 from tests.benchmarks.measure import Table, cpu_of, cpu_s
 
-RECIPES = Path(__file__).parents[2] / "flows" / "recipes"
-LANGUAGES = 24
+CORPUS = Path("../shared/corpus")
 ROUNDS = 2  # turn by turn; the least of each counts
-ALONE, PEER, BUILD = "tokenizer alone", "DocumentTokenizer, from memory", "the build"
+ALONE, FAST = "tokenizers alone", "gigatoken alone"
+PEER = "DocumentTokenizer, from memory"
+BUILD, BUILD_FAST = "the build with tokenizers", "the build with gigatoken"
+BUILD_ALL = "  and language, near_duplicate"
 
 Costs = dict[str, float]  # CPU-seconds by name
 
@@ -51,84 +63,125 @@ class Trained:
     def folder(self) -> str:
         return seal_folder(self.store.url, self.seal.digest)
 
+    @property
+    def tokenizer_json(self) -> bytes:
+        return load_seal(self.folder)[1]
 
-def run(full: bool = False) -> list[Table]:
-    """Samples of 2 and 12 MB, or with `full` of 4 and 48."""
+
+def run(full: bool = False, corpus: Path | None = None) -> Iterator[Table]:
+    """Parts of 2 and 8 MB, or with `full` of 4 and 48; a sample where there is no corpus."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     logger.remove()
+    corpus = corpus or (CORPUS if CORPUS.is_dir() else None)
     with tempfile.TemporaryDirectory(prefix="mmbert-bench-") as root:
-        recipes = [_recipe(Path(root) / f"{mb}-mb", mb) for mb in ((4, 48) if full else (2, 12))]
+        sizes = (4, 48) if full else (2, 8)
+        recipes = [build_text.recipe(Path(root) / f"{mb}-mb", mb, corpus) for mb in sizes]
         store = Store.at(f"{root}/store")
-        trained = Trained(store, tokenizers.prepare(recipes[0], store, inventory(recipes[0])))
+        trained = Trained(store, tokenizers.prepare(recipes[1], store, inventory(recipes[1])))
         (few, small), (many, large) = (_measure(recipe, trained) for recipe in recipes)
-        return [_table(few, small, many, large), costs(recipes[1], many, large[ALONE])]
-
-
-def _recipe(folder: Path, megabytes: int) -> Recipe:
-    write_sample(folder, LANGUAGES, megabytes)
-    paths = [f"sources.{name}.path={folder / name}" for name in ("fineweb2", "dclm", "dolmino")]
-    return load_recipe("tiny", [*paths, "tokenizer.train.sample_megabytes=2"], RECIPES)
+        yield _table(few, small, many, large, corpus is not None)
+        yield costs(recipes[1], many, large[ALONE])
+        yield from build_scale.tables(recipes[1], trained.folder, Path(root), full)
 
 
 def _measure(recipe: Recipe, trained: Trained) -> tuple[int, Costs]:
     """Bytes of text, and the least cost of each way to its tokens."""
     texts = texts_of(read(recipe))
-    alone, peer, built = [], [], []
+    apart = [name for name in recipe.filters.use if name in APART]
+    default = _filtered(recipe, [name for name in recipe.filters.use if name not in APART])
+    whole = _filtered(recipe, [*default.filters.use, *(apart or APART)])
+    ways = {
+        ALONE: partial(_tokenise, Truth, trained, texts),
+        FAST: partial(_tokenise, encode.Fast, trained, texts),
+        PEER: partial(_document_tokenizer, trained, texts),
+        BUILD: partial(_build, default, trained, False),
+        BUILD_FAST: partial(_build, default, trained, True),
+        BUILD_ALL: partial(_build, whole, trained, True),
+    }
+    best: dict[str, Costs] = {}
     for _ in range(ROUNDS):
-        alone.append(cpu_of(partial(_tokenise, trained, texts)))
-        with tempfile.TemporaryDirectory() as folder:
-            peer.append(cpu_of(partial(_document_tokenizer, folder, trained, texts)))
-            built.append(_build(recipe, Path(folder) / "store", trained))
-    best = min(built, key=lambda steps: sum(steps.values()))
-    cost = {ALONE: min(alone), PEER: min(peer), BUILD: sum(best.values())}
-    return sum(len(text.encode()) for text in texts), cost | best
+        for name, way in ways.items():
+            steps = way()
+            if name not in best or sum(steps.values()) < sum(best[name].values()):
+                best[name] = steps
+    cost: Costs = {}
+    for name, steps in best.items():
+        cost[name] = sum(steps.values())
+        if name == BUILD_FAST:
+            cost |= {what: s for what, s in steps.items() if what}
+    return sum(len(text.encode()) for text in texts), cost
 
 
-def _tokenise(trained: Trained, texts: list[str]) -> None:
-    tokenizer = tokenizers.load(trained.store, trained.seal)
-    for first in range(0, len(texts), BATCH):
-        tokenizer.encode_batch_fast(texts[first : first + BATCH], add_special_tokens=False)
+def _filtered(recipe: Recipe, use: list[FilterName]) -> Recipe:
+    filters = recipe.filters.model_copy(update={"use": tuple(use)})
+    return recipe.model_copy(update={"filters": filters})
 
 
-def _document_tokenizer(folder: str, trained: Trained, texts: list[str]) -> None:
+def _tokenise(engine: type[Truth] | type[encode.Fast], trained: Trained, texts: list[str]) -> Costs:
+    def work() -> None:
+        encoder: Encoder = engine(trained.tokenizer_json)
+        for first in range(0, len(texts), BATCH):
+            encoder.encode(texts[first : first + BATCH])
+
+    return {"": cpu_of(work)}
+
+
+def _document_tokenizer(trained: Trained, texts: list[str]) -> Costs:
     documents = (Document(text=text, id=str(place)) for place, text in enumerate(texts))
-    step = DocumentTokenizer(f"{folder}/peer", join(trained.folder, "tokenizer.json"), seed=0)
-    step.run(documents)
+    with tempfile.TemporaryDirectory() as folder:
+        step = DocumentTokenizer(folder, join(trained.folder, "tokenizer.json"), seed=0)
+        return {"": cpu_of(lambda: step.run(documents))}
 
 
-def _build(recipe: Recipe, folder: Path, trained: Trained) -> Costs:
+def _build(recipe: Recipe, trained: Trained, fast: bool) -> Costs:
     """The cost of each step of a build into a new store."""
-    store = Store.at(str(folder))
-    here = Path(seal_folder(store.url, trained.seal.digest))
-    here.parent.mkdir(parents=True)
-    here.symlink_to(trained.folder)
     ends: Costs = {}
 
     def progress(what: str, done: int, of: int) -> None:
         if done == of:
-            ends[f"  {what}"] = cpu_s()
+            ends[f"    {what}"] = cpu_s()
 
-    begun = cpu_s()
-    plan = plan_build(recipe, store, trained.seal, inventory(recipe))
-    build(recipe, store, trained.seal, plan, Workers(workers=1), progress=progress)
+    with tempfile.TemporaryDirectory() as folder, _engine(fast):
+        store = Store.at(folder)
+        here = Path(seal_folder(store.url, trained.seal.digest))
+        here.mkdir(parents=True)
+        for file in Path(trained.folder).glob("*.json"):
+            (here / file.name).symlink_to(file)
+        begun = cpu_s()
+        plan = plan_build(recipe, store, trained.seal, inventory(recipe))
+        build(recipe, store, trained.seal, plan, Workers(workers=1), progress=progress)
     starts = [begun, *ends.values()]
     return {what: end - start for (what, end), start in zip(ends.items(), starts, strict=False)}
 
 
-def _table(few: int, small: Costs, many: int, large: Costs) -> Table:
+@contextmanager
+def _engine(fast: bool) -> Iterator[None]:
+    if fast:
+        yield
+        return
+    with patch.object(prove, "find_fast", lambda _: None):
+        yield
+
+
+def _table(few: int, small: Costs, many: int, large: Costs, real: bool) -> Table:
     mb, more = (many - few) / 1e6, {name: large[name] - small[name] for name in large}
+    rates = {name: max(cost, 1e-9) for name, cost in more.items()}
     return Table(
-        f"Raw text to shards, {LANGUAGES} languages",
+        f"Raw text to shards, {'a corpus' if real else 'a sample'}",
         (
             "",
             f"CPU-s of {few / 1e6:.0f} MB",
             f"of {many / 1e6:.0f} MB",
             "MB more a CPU-s",
-            "of the tokenizer's rate",
+            "of the tokenizer",
+            "of the peer",
         ),
         tuple(
-            (name, small[name], large[name], mb / more[name], more[ALONE] / more[name])
-            for name in large
+            (name, small[name], large[name], mb / rate, rates[ALONE] / rate, rates[PEER] / rate)
+            for name, rate in rates.items()
         ),
-        ("The vocabulary is tiny's 8,192: a larger one tokenises more slowly.",),
+        (
+            "The first 32 documents of every file, then each 256th, are tokenised by both engines:",
+            "the proof weighs much on files as small as these, little on files of gigabytes.",
+        ),
     )
