@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.ipc as ipc
 
 from schemas.digest import sha256
+from schemas.errors import UserError
 from schemas.store import join, local_path
 
 BUCKET_DOCUMENTS = 500_000
@@ -180,10 +181,16 @@ def _name(part: Documents, width: int) -> str:
 def _write(url: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
     # No flush to the disk: a run that is interrupted decides anew.
     fs, path = fsspec.core.url_to_fs(url)
-    fs.makedirs(fs._parent(path), exist_ok=True)
-    with fs.open(path, "wb") as sink, ipc.new_file(sink, schema) as writer:
-        for batch in batches:
-            writer.write_batch(batch)
+    try:
+        fs.makedirs(fs._parent(path), exist_ok=True)
+        with fs.open(path, "wb") as sink, ipc.new_file(sink, schema) as writer:
+            for batch in batches:
+                writer.write_batch(batch)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path}: {error.strerror or error}; free space or fix the permissions, "
+            "then run the same command again (finished work is kept)"
+        ) from error
 
 
 def _read(url: str, index: int) -> pa.RecordBatch:

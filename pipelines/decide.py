@@ -15,8 +15,10 @@ trained on.
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 
@@ -32,6 +34,7 @@ from pipelines import spill as spills
 from pipelines.copies import Copies, Documents, num_buckets, read_keepers
 from pipelines.decision import NO_THRESHOLD, Decision, SpillRef
 from schemas.digest import Json, canonical, sha256
+from schemas.errors import UserError
 from schemas.ledger import LedgerError
 from schemas.profile import IN_PROCESS, Beam
 from schemas.recipe import HeldOut
@@ -167,7 +170,7 @@ def decide(
     origins = defaultdict(list)
     for ref in refs:
         origins[ref.origin].append(ref)
-    with beam.Pipeline(*runner_of(on)) as pipeline:
+    with _users_errors(), beam.Pipeline(*runner_of(on)) as pipeline:
         parts = (
             pipeline
             | beam.Create(list(origins.values()))
@@ -187,6 +190,18 @@ def decide(
         _ = smallest | "write smallest" >> WriteRows(join(folder, "smallest"))
         _ = counts | "write counts" >> WriteRows(join(folder, "counts"))
     return _collect(folder, refs, heldout)
+
+
+@contextmanager
+def _users_errors() -> Iterator[None]:
+    """A runner adds where it was to what a worker has raised, or tells it as text of its own."""
+    try:
+        yield
+    except (UserError, RuntimeError) as error:
+        told = f"{type(error).__name__}: {error}"
+        if said := re.search(r"UserError: (.+?)(?: \[while running|\n|$)", told):
+            raise UserError(said[1]) from error
+        raise
 
 
 class Counted(beam.PTransform):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,19 +92,35 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    """A Ray cluster of two nodes on loopback, each a process tree of its own, one CPU each."""
+    """A Ray cluster of two nodes on this machine, each a process tree of its own, of one CPU."""
     pytest.importorskip("ray", reason="Ray is not installed: pip install -e '.[ray]'")
     import ray
     from ray.cluster_utils import Cluster
 
-    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_agent_register_timeout_ms": "120000"}
-    node = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args=node)
-    cluster.add_node(num_cpus=1, node_ip_address="127.0.0.1")
+    os.environ |= {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_agent_register_timeout_ms": "120000",
+        "RAY_raylet_start_wait_time_s": "120",
+    }
+    head = {"num_cpus": 1, "include_dashboard": False, **agent_ports()}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    cluster.add_node(num_cpus=1, **agent_ports())
     ray.init(cluster.address, log_to_driver=False, logging_level="ERROR")
     yield cluster
     ray.shutdown()
     cluster.shutdown()
+
+
+def agent_ports() -> dict[str, int]:
+    """Free ports for a node's agents: it waits 15 s at most to be told those that they chose, and
+    on a busy machine they import for longer.
+    """
+    names = ("metrics_agent_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
+    with ExitStack() as stack:
+        found = [stack.enter_context(socket.socket()) for _ in names]
+        for one in found:
+            one.bind(("", 0))
+        return {name: one.getsockname()[1] for name, one in zip(names, found, strict=True)}
 
 
 class Dies(PipelineStep):
