@@ -69,12 +69,12 @@ class Trained:
 
 
 def run(full: bool = False, corpus: Path | None = None) -> Iterator[Table]:
-    """Parts of 2 and 8 MB, or with `full` of 4 and 48; a sample where there is no corpus."""
+    """Parts of 2 and 24 MB, or with `full` of 4 and 60; a sample where there is no corpus."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     logger.remove()
     corpus = corpus or (CORPUS if CORPUS.is_dir() else None)
     with tempfile.TemporaryDirectory(prefix="mmbert-bench-") as root:
-        sizes = (4, 48) if full else (2, 8)
+        sizes = (4, 60) if full else (2, 24)
         recipes = [build_text.recipe(Path(root) / f"{mb}-mb", mb, corpus) for mb in sizes]
         store = Store.at(f"{root}/store")
         trained = Trained(store, tokenizers.prepare(recipes[1], store, inventory(recipes[1])))
