@@ -260,7 +260,12 @@ def test_without_a_ray_cluster_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("ray", reason="Ray is not installed: pip install -e '.[ray]'")
-    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))  # where a cluster of this machine leaves a note
+
+    def no_cluster(*address: str, **settings: object) -> None:
+        raise ConnectionError("Could not find any running Ray instance")
+
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr("ray.init", no_cluster)
     workers = Workers(executor="ray", workers=2)
     with pytest.raises(UserError, match="ray start --head"):
         execute([Refuses()], 2, workers, Store.at(str(tmp_path)), "refusing", silent)
