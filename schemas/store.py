@@ -7,6 +7,7 @@ that race write the same name with the same bytes, or an orphan that nothing ref
     tokenizers/<digest>/        tokenizer.json (and .model), seal.json
     spills/<file id>/           what the map step made of one input file; may be deleted
     strata/<source>/<language>/<tier>/<id>/    shards, dropped.parquet, stratum.json (written last)
+    catalogues/                 the shards of a build; the newest build of each phase
     exclusions/<id>.parquet     documents that are not delivered
     manifests/<recipe>/<phase>/<id>/           shards.arrow, manifest.json (written last)
     manifests/<recipe>/<phase>/<name>.json     a name that points to an id
