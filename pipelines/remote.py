@@ -55,12 +55,7 @@ def file_system(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
     elif protocol in ("s3", "s3a"):
         wait = {"connect_timeout": CONNECT_TIMEOUT_S, "read_timeout": READ_TIMEOUT_S}
         options = {"config_kwargs": wait}
-    try:
-        fs, path = fsspec.core.url_to_fs(url, **options)
-    except ImportError as error:
-        raise UserError(f"{url} cannot be opened: {error}; install that package") from error
-    except ValueError as error:
-        raise UserError(f"{url} cannot be opened: {error}; write its address otherwise") from error
+    fs, path = fsspec.core.url_to_fs(url, **options)
     return fs, path
 
 

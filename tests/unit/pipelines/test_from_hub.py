@@ -103,7 +103,7 @@ def test_what_is_there_is_not_overwritten(hub: Hub, tmp_path: Path) -> None:
 def test_a_hub_that_cannot_be_reached_is_one_sentence(
     hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flows.inputs.LOOK_UP_S", 0.5)
+    monkeypatch.setattr("flows.inputs.HUB_LOOK_UP_S", 2.0)
     shutil.rmtree(hub.folder)
     assert main(["sample", str(tmp_path / "none"), "--from-hub"]) == 2
     assert "hub" in capsys.readouterr().err
