@@ -180,7 +180,8 @@ def test_a_full_disk_is_one_sentence(
     assert published(tmp_path / "store") == undisturbed[0]
 
 
-@pytest.mark.parametrize("kilobytes", [30, pytest.param(120, marks=SLOW)])
+@SLOW
+@pytest.mark.parametrize("kilobytes", [30, 120])
 def test_a_file_that_cannot_be_written_is_one_sentence(
     kilobytes: int, tmp_path: Path, builds: Builds, undisturbed: tuple[dict[str, str], Path]
 ) -> None:
