@@ -153,6 +153,7 @@ def _plan_origin(
         "seed": recipe.seed,
         "min_score": source.least_score,
         "licence": source.licence_of(origin.source),
+        "attribution": source.attribution,
     }
     if origin.revision:
         to_read["revision"] = origin.revision

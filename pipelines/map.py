@@ -26,7 +26,7 @@ from pipelines.executor import Tasks
 from pipelines.filters import screen
 from pipelines.identify import LanguageProfile
 from pipelines.inventory import InputFile
-from pipelines.near import bands, group_hash
+from pipelines.near import NO_SHINGLES, bands, group_hash, shingles
 from pipelines.prove import Proving, save_proof
 from pipelines.read import reader_of
 from pipelines.record import FileRead, Record
@@ -38,7 +38,7 @@ from schemas.text import Fields, Filters
 
 BATCH = 256  # documents tokenised in one call
 BATCH_CHARACTERS = 2_000_000  # of them, and one document more: an engine needs 100 times that
-PART_TOKENS = 32_000_000  # a spill's part is sorted in memory: 128 MB
+PART_TOKENS = 8_000_000  # a spill's part is sorted in memory: 32 MB, and as much for its rows
 
 
 @dataclass(frozen=True)
@@ -237,6 +237,7 @@ class _SpillWriter:
                 }
             )
             return
+        hashes = shingles(record.text or "") if self.near or self.item.grouped else NO_SHINGLES
         self.rows.append(
             {
                 "key": document_key(self.seed, doc_id),
@@ -244,8 +245,8 @@ class _SpillWriter:
                 "record": record.number,
                 "native_id": native,
                 "text_hash": xxhash.xxh3_128_digest(text),
-                "group": group_hash(self.seed, record.text or "") if self.item.grouped else 0,
-                "bands": bands(self.seed, record.text or "") if self.near else [],
+                "group": group_hash(self.seed, hashes) if self.item.grouped else 0,
+                "bands": bands(self.seed, hashes) if self.near else [],
                 "score": record.quality_score,
                 "num_tokens": int(tokens.size),
                 "num_bytes": num_bytes,

@@ -19,7 +19,8 @@ from schemas.recipe import Phase, Recipe
 from schemas.seal import Seal, seal_folder
 from schemas.store import Store, join, read_bytes
 
-BESIDE_TEXT = {"path", "licence", "gated", "published_tokens"}  # of a source: no matter of strata
+# Of a source, what is no matter of its strata.
+BESIDE_TEXT = {"path", "licence", "licences", "attribution", "gated", "published_tokens"}
 CHOOSE_HELDOUT = {"share", "max_documents", "min_stratum_documents"}
 
 

@@ -98,6 +98,7 @@ class Source(Frozen):
     )
     fields: Fields = Fields()
     licence: str = "unknown"
+    attribution: str = Field("unknown", description="whom its licence wants named")
     licences: dict[str, str] = Field({}, description="of subsets whose licence is another")
     min_score: float | None = Field(
         None, description="drop documents whose quality score (DCLM's fastText) is below"

@@ -13,7 +13,7 @@ from pipelines import identify
 from pipelines.filters import screen
 from pipelines.identify import LanguageProfile
 from pipelines.inventory import inventory
-from pipelines.near import bands, group_hash
+from pipelines.near import bands, group_hash, shingles
 from pipelines.read import READERS
 from pipelines.record import FileRead, Record
 from schemas.recipe import Recipe
@@ -53,10 +53,14 @@ def costs(recipe: Recipe, num_bytes: int, tokenizer_s: float) -> Table:
     parts["hash for exact duplicates"] = _least(
         lambda: cpu_of(lambda: [xxhash.xxh3_128_digest(text.encode()) for text in texts])
     )
-    parts["hash for the held-out split"] = cpu_of(lambda: [group_hash(0, text) for text in texts])
+    parts["hash for the held-out split"] = cpu_of(
+        lambda: [group_hash(0, shingles(text)) for text in texts]
+    )
     whole = sum(max(cost, 0) for cost in parts.values())
     parts["apart: filter language"] = cpu_of(lambda: _identify(records))
-    parts["apart: filter near_duplicate"] = cpu_of(lambda: [bands(0, text) for text in texts])
+    parts["apart: filter near_duplicate"] = cpu_of(
+        lambda: [bands(0, shingles(text)) for text in texts]
+    )
     return Table(
         "What the parts cost, each alone over all documents",
         ("", "CPU-s", "CPU-s of 100 MB", "share", "us a document", "of the tokenizer's cost"),

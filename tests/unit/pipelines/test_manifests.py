@@ -11,7 +11,7 @@ import pytest
 from pipelines.describe import make_heldout
 from pipelines.inventory import inventory, wanted
 from pipelines.manifests import make_manifest
-from pipelines.near import group_hash
+from pipelines.near import group_hash, shingles
 from schemas import manifest as manifests
 from schemas.errors import UserError
 from schemas.shard import open_shard
@@ -85,15 +85,19 @@ def test_held_out_text_is_in_no_training_stratum(built: tuple[Path, Built]) -> N
     assert documents["dclm/eng_Latn"] == 1  # one per cent of 60, and at least one
 
 
+def hashed(text: str) -> int:
+    return group_hash(0, shingles(text))
+
+
 def test_held_out_text_is_chosen_whatever_its_length() -> None:
     draw = np.random.default_rng(0)
-    short = [group_hash(0, " ".join(map(str, draw.integers(0, 10**6, 20)))) for _ in range(2000)]
-    long = [group_hash(0, " ".join(map(str, draw.integers(0, 10**6, 900)))) for _ in range(200)]
+    short = [hashed(" ".join(map(str, draw.integers(0, 10**6, 20)))) for _ in range(2000)]
+    long = [hashed(" ".join(map(str, draw.integers(0, 10**6, 900)))) for _ in range(200)]
     tenth = 2**64 // 10
     assert 0.07 < np.mean(np.array(short, "u8") < tenth) < 0.13
     assert 0.03 < np.mean(np.array(long, "u8") < tenth) < 0.18
     text = "one two three four five six"
-    assert group_hash(0, text) == group_hash(0, text.upper().replace(" ", "\n"))
+    assert hashed(text) == hashed(text.upper().replace(" ", "\n"))
 
 
 def test_what_the_manifest_says_is_what_the_loader_delivers(built: tuple[Path, Built]) -> None:

@@ -5,9 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipelines.near import BANDS, bands
+from pipelines.near import BANDS, bands, shingles
 from tests import corpora
 from tests.unit.pipelines.test_filters import CLEAN
+
+
+def found_of(seed: int, text: str) -> list[int]:
+    return bands(seed, shingles(text))
+
 
 TEXT = corpora.sentences("near", 40)
 
@@ -18,20 +23,20 @@ def test_a_text_with_a_few_edits_shares_a_band(label: str) -> None:
     text = " ".join(np.random.default_rng(0).choice(parts, 150))
     middle = len(text) // 2
     edited = text[:middle] + "xyz" + text[middle + 3 :]
-    assert set(bands(1, text)) & set(bands(1, edited))
-    assert set(bands(1, text)) & set(bands(1, text.upper().replace(" ", "  \n")))
+    assert set(found_of(1, text)) & set(found_of(1, edited))
+    assert set(found_of(1, text)) & set(found_of(1, text.upper().replace(" ", "  \n")))
 
 
 def test_other_texts_of_the_same_words_do_not() -> None:
-    found = [set(bands(1, text)) for text in TEXT]
+    found = [set(found_of(1, text)) for text in TEXT]
     assert not any(a & b for i, a in enumerate(found) for b in found[:i])
 
 
 @pytest.mark.parametrize("text", ["", " ", "a", "\ud800 half a pair"])
 def test_the_smallest_and_the_oddest_texts_have_bands(text: str) -> None:
-    assert len(bands(1, text)) == BANDS
+    assert len(found_of(1, text)) == BANDS
 
 
 def test_the_seed_decides() -> None:
-    assert bands(1, TEXT[0]) == bands(1, TEXT[0])
-    assert set(bands(1, TEXT[0])).isdisjoint(bands(2, TEXT[0]))
+    assert found_of(1, TEXT[0]) == found_of(1, TEXT[0])
+    assert set(found_of(1, TEXT[0])).isdisjoint(found_of(2, TEXT[0]))
