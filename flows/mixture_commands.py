@@ -54,6 +54,7 @@ def remix(
 ) -> None:
     """Mix what is built anew: no token is touched; the difference is shown."""
     from flows.console import console
+    from flows.data_cards import draw_manifest
     from flows.job import Job
     from pipelines.difference import compare
     from pipelines.manifests import publish_manifest
@@ -86,6 +87,7 @@ def remix(
             "url": url,
             "difference": difference.public() if difference else None,
             "train": train,
+            "card": draw_manifest(place, url),
         }
         print(json.dumps(told))
         return
@@ -94,6 +96,7 @@ def remix(
         console.say(line)
     console.say()
     console.say(f"manifest {url}")
+    console.say(f"card     {draw_manifest(place, url)}")
     console.say(f"train    {train}")
 
 
