@@ -25,10 +25,13 @@ MFU = 0.20
 DEFAULT_VOCABULARY = 256_000  # where a tokenizer is read: the published one's
 
 
-def operations(recipe: Recipe, phases: Iterable[str]) -> float:
-    """Floating-point operations that the training of some phases needs."""
+def operations(recipe: Recipe, phases: Iterable[str], vocab_size: int | None = None) -> float:
+    """Floating-point operations that the training of some phases needs.
+
+    `vocab_size` is that of the tokenizer, where it is known.
+    """
     train = recipe.tokenizer.train
-    vocab_size = train.vocab_size if train else DEFAULT_VOCABULARY
+    vocab_size = vocab_size or (train.vocab_size if train else DEFAULT_VOCABULARY)
     return sum(
         recipe.phases[name].budget_tokens
         * flops_per_token(recipe.model, vocab_size, recipe.phases[name])

@@ -54,7 +54,6 @@ def remix(
 ) -> None:
     """Mix what is built anew: no token is touched; the difference is shown."""
     from flows.console import console
-    from flows.data_cards import draw_manifest
     from flows.job import Job
     from pipelines.difference import compare
     from pipelines.manifests import publish_manifest
@@ -87,7 +86,6 @@ def remix(
             "url": url,
             "difference": difference.public() if difference else None,
             "train": train,
-            "card": draw_manifest(place, url),
         }
         print(json.dumps(told))
         return
@@ -96,7 +94,7 @@ def remix(
         console.say(line)
     console.say()
     console.say(f"manifest {url}")
-    console.say(f"card     {draw_manifest(place, url)}")
+    console.say(f"card     mmbert card {chosen.name}/{phase}/{name or manifest.id} --store {store}")
     console.say(f"train    {train}")
 
 
@@ -132,7 +130,7 @@ def lines(difference: Difference, every: bool) -> Iterator[str]:
         yield "  no difference"
         return
     for setting in difference.settings:
-        yield f"  {setting.name:<18}{_told(setting.before)} -> {_told(setting.after)}"
+        yield f"  {setting.name:<20}{_told(setting.before)} -> {_told(setting.after)}"
     changed = difference.changed
     if not changed:
         return

@@ -56,6 +56,7 @@ class Plan:
     )  # phases mixed otherwise before: what changed
     done: frozenset[str] = frozenset()  # phases that are trained, and `release` where it is made
     exact: bool = False  # no estimate: all strata that its phases read exist
+    vocab_size: int | None = None  # of its tokenizer, where that is known
     run_url: str | None = None  # of the recipe's run; None as long as that cannot be told
 
     @property
@@ -77,7 +78,8 @@ class Plan:
     @property
     def operations(self) -> float:
         """Floating-point operations of the training that is still to be done."""
-        return cost.operations(self.recipe, self.recipe.phases.keys() - self.done)
+        left = self.recipe.phases.keys() - self.done
+        return cost.operations(self.recipe, left, self.vocab_size)
 
     @property
     def seconds(self) -> float:
@@ -156,6 +158,7 @@ def make_plan(job: Job) -> Plan:
             sum(_has_strata(store, origin) for origin in wanted) if retrained else 0,
             _changes(store, build.to_build if build else ()),
             tuple(estimated(recipe, name, supplies) for name in recipe.phases),
+            vocab_size=seal.vocab_size if seal else None,
         )
 
     decided = decide_manifests(recipe, store, seal, catalogue_of(build.reused))
@@ -181,6 +184,7 @@ def make_plan(job: Job) -> Plan:
         remixed=dict(_remixed(store, made)),
         done=frozenset(trained_phases(run_json, run) if run and run_json else ()),
         exact=True,
+        vocab_size=seal.vocab_size,
         run_url=run_url,
     )
 
@@ -245,7 +249,10 @@ def _changes(store: Store, to_build: Sequence[OriginPlan]) -> dict[str, str]:
     changes: dict[str, str] = {}
     for planned in (planned for plan in to_build for planned in plan.strata):
         fs, folder = fsspec.core.url_to_fs(join(store.url, "strata", str(planned.name)))
-        for earlier in fs.glob(f"{folder}/*/stratum.json"):
+        there = fs.glob(f"{folder}/*/stratum.json")
+        if any(path.endswith(f"/{planned.id}/stratum.json") for path in there):
+            continue  # another stratum of its origin is missing
+        for earlier in sorted(there, key=fs.modified):  # the newest says it last
             found = strata.load(fs.unstrip_protocol(earlier).rsplit("/", 1)[0])
             if found is not None:
                 keys = found.made_from.keys() | planned.made_from.keys()

@@ -7,6 +7,7 @@ finds in the store what it made before, by the id of its content, and then makes
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +27,7 @@ from flows.scores import (
 from schemas import run as runs
 from schemas.errors import UserError
 from schemas.figures import amount, duration, num_bytes
-from schemas.ledger import total
+from schemas.ledger import UnreadableSpan, total
 from schemas.manifest import Manifest
 from schemas.recipe import RELEASE, Recipe
 from schemas.run import Run
@@ -103,9 +104,22 @@ def build(
     if len(strata) > len(plan.reused):
         for line in told(load_proofs(seal_folder(store.url, seal.digest))):
             console.say(f"    {line}")
-    for line in kept_nothing(strata):
+    for line in (*unreadable(strata), *kept_nothing(strata)):
         console.say(line)
     return strata
+
+
+def unreadable(strata: Sequence[Stratum], most: int = 6) -> Iterator[str]:
+    """A line for each file of which something holds no record."""
+    files: dict[str, list[UnreadableSpan]] = {}
+    for stratum in strata:
+        for span in stratum.ledger.unreadable:
+            files.setdefault(f"{stratum.name.source}: {span.file}", []).append(span)
+    for file, spans in list(files.items())[:most]:
+        size = num_bytes(sum(span.length for span in spans))
+        yield f"  ! {file}: {size} cannot be read ({spans[0].reason}); the rest is kept"
+    if len(files) > most:
+        yield f"  ! and {len(files) - most:,} files more; the ledgers of their strata name them"
 
 
 def kept_nothing(strata: Sequence[Stratum]) -> Iterator[str]:
@@ -138,6 +152,13 @@ def manifests(
             f"    {name:<10} {manifest.id[:12]}: {len(manifest.languages):,} languages{absent}, "
             f"{amount(manifest.budget_tokens)} tokens"
         )
+    excluded: Counter[str] = Counter()
+    for manifest, _ in made.values():
+        for ref in manifest.exclusions:
+            excluded |= Counter(ref.reasons)
+    if excluded:
+        told = ", ".join(f"{reason} {count:,}" for reason, count in excluded.most_common())
+        console.say(f"    excluded of a mixture at most: {told}")
     return made
 
 

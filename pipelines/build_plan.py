@@ -22,7 +22,7 @@ from schemas.seal import Seal
 from schemas.store import Store, join
 from schemas.stratum import HELDOUT, TRAIN, Stratum, StratumName
 
-STEP_VERSION = 4  # of map, decide and reduce; bumped when what they make of a file changes
+STEP_VERSION = 5  # of map, decide and reduce; bumped when what they make of a file changes
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def _plan_origin(
         "grouped": grouped,
     }
     if source.probe:
-        shared["probe"] = _probe_digest(source.probe)
+        shared["probe"] = [_probe_digest(source.probe), version("torch"), version("transformers")]
     if source.format == "documents":
         shared["fields"] = source.fields.model_dump(mode="json")
     files = []
@@ -158,7 +158,7 @@ def _plan_origin(
     if origin.revision:
         to_read["revision"] = origin.revision
     if "probe" in shared:
-        to_read["probe"] = str(shared["probe"])
+        to_read["probe"] = content_id(shared["probe"])
     if source.tiers:
         to_read["tiers"] = content_id(made_from["tiers"])
     if "fields" in shared:

@@ -2,11 +2,13 @@
 
     kept     every run, and all manifests that have a name or that a run trains with
              of each phase the N newest manifests
-             strata of kept manifests and held-out files, and of the newest build of each phase
+             strata of kept manifests and held-out files, of the newest build of each phase, and
+             those that were imported
     removed  other manifests, strata, exclusion lists, held-out files and catalogues; shards that no
              stratum.json ever committed; spills and half-written files
 
-What was written within a day is left alone: a build or a training may be about to refer to it.
+What was written within a day is left alone, since a build or a training may be about to refer to
+it; and all spills while any of them was. A run that lies elsewhere than in `runs/` is not seen.
 """
 
 from __future__ import annotations
@@ -16,9 +18,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import fsspec
-
 from pipelines.holdings import Holdings
+from pipelines.imported import LAYOUT
 from schemas import catalogue as catalogues
 from schemas.run import Heldout
 from schemas.store import Store, join, read_bytes
@@ -38,7 +39,12 @@ def find_garbage(held: Holdings, keep: int, now: float | None = None) -> tuple[G
     """What can go, if of each phase `keep` manifests stay beside those with a name or a run."""
     before = (time.time() if now is None else now) - GRACE_S
     written = held.files | held.folders
-    return tuple(g for g in _find(held, keep) if written[g.url].written < before)
+    spills = max((file.written for file in held.below("spills").values()), default=0.0)
+    return tuple(
+        garbage
+        for garbage in _find(held, keep)
+        if max(written[garbage.url].written, spills * (garbage.kind == "spill")) < before
+    )
 
 
 def _find(held: Holdings, keep: int) -> Iterator[Garbage]:
@@ -92,12 +98,14 @@ def _strata(held: Holdings, used: set[str], heldout: set[str]) -> Iterator[Garba
             yield Garbage("catalogue", url, file.num_bytes)
         elif url.endswith(".arrow"):
             used |= {listed.id for listed in catalogues.load(store, identity).strata}
-    committed = {found.folder for found in held.strata}
+    below = held.below("strata")
+    committed = {url.rsplit("/", 1)[0] for url in below if url.endswith("/stratum.json")}
     for found in held.strata:
-        if found.stratum.id not in used:
+        imported = found.stratum.made_from.get("layout") == LAYOUT  # its text may be nowhere else
+        if found.stratum.id not in used and not imported:
             commit = join(found.folder, "stratum.json")
             yield Garbage("stratum", found.folder, found.files.num_bytes, commit)
-    for folder in {url.rsplit("/", 1)[0] for url in held.below("strata")} - committed:
+    for folder in {url.rsplit("/", 1)[0] for url in below} - committed:
         yield Garbage("orphan shards", folder, held.folders[folder].num_bytes)
 
 
@@ -105,6 +113,4 @@ def remove(store: Store, garbage: Garbage) -> None:
     """Delete one thing; a folder's commit goes first, so that no part of it ever counts."""
     if garbage.commit is not None:
         store.remove(garbage.commit)
-    fs, path = fsspec.core.url_to_fs(garbage.url)
-    if fs.exists(path):
-        fs.rm(path, recursive=fs.isdir(path))
+    store.remove(garbage.url)

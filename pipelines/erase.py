@@ -65,7 +65,7 @@ def erase(store: Store, names: Sequence[str], progress: Progress = silent) -> Er
     """Overwrite every document that has one of these doc ids or URLs.
 
     What was erased before is found again, so that an erasure that was cut off is done to its end.
-    Raises UserError when no stratum has any of them.
+    Raises UserError when no stratum and no spill has any of them.
     """
     wanted = pa.array(sorted(set(names)), pa.large_string())
     places = list(_files(store, "strata", "shard-*.arrow"))
@@ -79,20 +79,24 @@ def erase(store: Store, names: Sequence[str], progress: Progress = silent) -> Er
         if found:
             told = [_document(url, shard, place) for place in found]
             documents += told
-            known |= {
-                name for d in told for name in (d.doc_id, d.url, re.sub(r"~\d+$", "", d.doc_id))
-            }
+            known |= {name for d in told for name in (d.doc_id, d.url, *_ids(d.doc_id))}
             shards[digest_of(url)] = found
             del shard
             _erase_shard(store, url, found)
-    if not documents:
-        raise UserError(
-            f"no document of {store.url} has any of these {len(names):,} ids or URLs; give them as "
-            "shards and `mmbert trace` name them, one an argument or a line of a file"
-        )
     spilled = _remove_spills(store, wanted)
+    if not documents and not spilled:
+        raise UserError(
+            f"no document of {store.url} has any of these {len(names):,} ids or URLs; give the id "
+            "that the data set has, or the URL, one an argument or a line of a file"
+        )
     unknown = tuple(name for name in dict.fromkeys(names) if name not in known)
     return Erasure(tuple(documents), unknown, spilled, tuple(_holders(store, shards)))
+
+
+def _ids(doc_id: str) -> tuple[str, str]:
+    """A doc id without the number of its repeat, and as the data set writes it."""
+    first = re.sub(r"~\d+$", "", doc_id)
+    return first, first.partition(":")[2]
 
 
 def _files(store: Store, top: str, name: str) -> Iterator[str]:
@@ -162,13 +166,15 @@ def _write_spans(url: str, data: bytearray, spans: Sequence[tuple[int, int]]) ->
 
 def _remove_spills(store: Store, wanted: pa.Array) -> int:
     """Delete every spill that may hold one of the documents: it can be made again of its file."""
-    native = pc.replace_substring_regex(wanted, "^[^:]*:", "")
+    # `source:native id`, and `~2` behind it where the id occurred before.
+    first = pc.replace_substring_regex(wanted, r"~\d+$", "")
+    natives = pa.concat_arrays([first, pc.replace_substring_regex(first, "^[^:]*:", "")])
     folders = set()
     for url in _files(store, "spills", "part-*.arrow"):
         folder, name = url.rsplit("/", 1)
         table = spills.read_part(folder, name, ["native_id", "url"])
         hits = pc.or_(
-            pc.is_in(table.column("native_id"), value_set=native),
+            pc.is_in(table.column("native_id"), value_set=natives),
             pc.is_in(table.column("url"), value_set=wanted),
         )
         if pc.any(hits).as_py():

@@ -27,7 +27,6 @@ from schemas.progress import Progress
 from schemas.store import Store
 
 T = TypeVar("T")
-RETRIES = 3  # of a task on Ray whose worker or host has died
 
 
 class WorkerDied(RuntimeError):

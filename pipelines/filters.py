@@ -143,7 +143,7 @@ def screen(
         return
     quality = record.quality_score
     if min_score is not None and (quality is None or quality < min_score):
-        record.reason = "low_quality_score"
+        record.reason = "no_quality_score" if quality is None else "low_quality_score"
         return
     for name in filters.use:
         if name == "script":

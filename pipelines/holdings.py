@@ -7,19 +7,24 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
 import fsspec
+from pydantic import ValidationError
 
 from schemas import manifest as manifests
 from schemas import run as runs
 from schemas import stratum as strata
+from schemas.errors import UserError
 from schemas.manifest import Manifest
 from schemas.run import Run
 from schemas.store import Store, exists, join, read_bytes
 from schemas.stratum import Stratum
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,7 @@ class Holdings:
 
 
 def holdings(store: Store) -> Holdings:
-    """Everything in a store; what was written by another version is left out."""
+    """Everything in a store; UserError for a record that another version has written."""
     sizes = _sizes(store)
     by_folder: dict[str, list[Files]] = {}
     for url, size in sizes.items():
@@ -88,7 +93,7 @@ def holdings(store: Store) -> Holdings:
 
     held = []
     for folder in folders("strata", "stratum.json"):
-        stratum = strata.load(folder)
+        stratum = _read(folder, strata.load)
         if stratum is not None:
             held.append(HeldStratum(folder, stratum, below[folder]))
     named: dict[str, list[str]] = {}
@@ -101,7 +106,7 @@ def holdings(store: Store) -> Holdings:
     mixtures = [
         HeldManifest(
             folder,
-            manifests.load(join(folder, "manifest.json")),
+            _read(join(folder, "manifest.json"), manifests.load),
             tuple(sorted(named.get(folder, ()))),
             below[folder],
         )
@@ -109,11 +114,23 @@ def holdings(store: Store) -> Holdings:
     ]
     trained = []
     for folder in folders("runs", "run.json"):
-        run = runs.load(join(folder, "run.json"))
+        run = _read(join(folder, "run.json"), runs.load)
         made = tuple(name for name in run.models if exists(join(folder, "models", name)))
         trained.append(HeldRun(folder, run, made, below[folder]))
     mixtures.sort(key=lambda m: (m.manifest.recipe, m.manifest.phase, m.files.written))
     return Holdings(store, sizes, below, tuple(held), tuple(mixtures), tuple(trained))
+
+
+def _read(url: str, load: Callable[[str], T]) -> T:
+    try:
+        return load(url)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(
+            f"{url} is no record of this version ({'.'.join(map(str, first['loc']))}: "
+            f"{first['msg'].lower()}), so what it refers to cannot be told; remove it, or use the "
+            "version that wrote it"
+        ) from error
 
 
 def _sizes(store: Store) -> dict[str, Files]:

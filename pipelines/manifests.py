@@ -47,12 +47,13 @@ def make_manifests(
 ) -> dict[str, tuple[Manifest, str]]:
     """The manifest of every phase, in the store under its id and named "main"; and its URL.
 
-    Nothing is published before all can be met. What the strata hold is written down, so that
+    No manifest is published before all can be met. What the strata hold is written down, so that
     `mmbert remix` needs neither them nor the text.
     """
     catalogue = catalogues.catalogue_of(strata)
-    decided = decide_manifests(recipe, store, sealed, catalogue)
+    # First, since another mixture of these strata may be met where this one cannot.
     NewestBuild(recipe, catalogues.save(store, catalogue)).save(store)
+    decided = decide_manifests(recipe, store, sealed, catalogue)
     return {
         name: (made.manifest, publish_manifest(store, made, MAIN)) for name, made in decided.items()
     }
@@ -91,7 +92,7 @@ def decide_manifests(
         except UserError as error:
             wrong.append(str(error))
     if wrong:
-        raise UserError("; and ".join(wrong))
+        raise UserError("; and ".join(dict.fromkeys(wrong)))
     return made
 
 

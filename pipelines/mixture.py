@@ -152,4 +152,6 @@ def _why_empty(phase: Phase, code: str, strata: Sequence[Listed]) -> str:
     kept = [s for s in mine if s.ledger.kept]
     if kept and not any(takes_tier(phase, s.name) for s in kept):
         return "no document is of a tier that the phase reads"
+    if not any(s.ledger.read for s in mine):
+        return "its files hold no document that can be read"
     return "no document passed the filters"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -94,6 +95,7 @@ def run_on_slurm(
         while len(told) < tasks and polls_left:
             wait([submitted], POLL_S)
             if submitted.done():
+                time.sleep(POLL_S)  # a file may be seen late over a network
                 failed = submitted.exception() is not None
                 polls_left = 0 if failed else polls_left - 1
             ended = job.ended()

@@ -140,12 +140,16 @@ class Encoder:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 of its weights, by name, and of its vocabulary."""
+        """sha256 of its weights, by name, and of its tokenizer."""
         found = hashlib.sha256()
         for name, tensor in sorted(self._model.state_dict().items()):
             found.update(name.encode())
             found.update(tensor.contiguous().numpy().tobytes())
-        found.update(json.dumps(sorted(self._tokenizer.get_vocab().items())).encode())
+        backend = getattr(self._tokenizer, "backend_tokenizer", None)
+        told = json.loads(backend.to_str()) if backend else self._tokenizer.get_vocab()
+        for setting in ("truncation", "padding"):  # of the last call
+            told.pop(setting, None)
+        found.update(json.dumps(told, sort_keys=True).encode())
         return found.hexdigest()
 
     def embed(self, texts: Sequence[str]) -> F32:

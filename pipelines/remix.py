@@ -1,4 +1,5 @@
-"""Remix: another mixture of strata that exist (invariant I11). It reads no text and no token.
+"""Remix: another mixture of strata that exist (invariant I11). It reads no text and no token,
+but where evaluation texts or takedowns are listed that nobody looked for before.
 
 In: a recipe whose mixture differs from the one that was built. Out: a manifest over the strata of
 the phase's newest build. What they hold stands in one file (schemas/catalogue.py), and so does

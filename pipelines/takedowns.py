@@ -1,7 +1,8 @@
-"""Takedowns: documents that someone has asked to be left out, by doc id or by URL.
+"""Takedowns: documents that someone has asked to be left out, by id or by URL.
 
-In: files of one doc id or URL a line (`#` begins a comment). Out: where they stand in strata. A doc
-id means every document that its source gave this id, so `x` also takes `x~2`.
+In: files of one id or URL a line (`#` begins a comment). Out: where they stand in strata. An id is
+written `source:id`, or as the data set itself writes it; it means every document that has it, so
+`x` also takes `x~2`.
 """
 
 from __future__ import annotations
@@ -48,8 +49,10 @@ def read_names(files: dict[str, bytes]) -> list[str]:
 
 
 def documents_named(shard: Shard, names: pa.Array) -> list[int]:
-    """The places in a shard of the documents with one of these doc ids or URLs (large_string)."""
+    """The places in a shard of the documents with one of these ids or URLs (large_string)."""
     doc_id = shard.table.column("doc_id")
-    columns = (doc_id, shard.table.column("url"), pc.replace_substring_regex(doc_id, r"~\d+$", ""))
+    first = pc.replace_substring_regex(doc_id, r"~\d+$", "")
+    native = pc.replace_substring_regex(first, "^[^:]*:", "")
+    columns = (doc_id, shard.table.column("url"), first, native)
     hits = [pc.is_in(column, value_set=names).to_numpy() for column in columns]
     return np.flatnonzero(np.any(hits, axis=0)).tolist()

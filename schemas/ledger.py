@@ -72,20 +72,29 @@ class Ledger(Frozen):
         return {"read": self.read, "kept": self.kept, "dropped": dict(sorted(self.dropped.items()))}
 
 
+def is_move(reason: str) -> bool:
+    """Whether a document went from one stratum of its origin to another: no loss."""
+    return reason == "held_out" or reason.startswith("tier_")
+
+
 def total(ledgers: Iterable[Ledger]) -> Ledger:
-    """The sum of ledgers; it closes if each of them does."""
+    """The sum of ledgers; it closes if each of them does.
+
+    What one stratum gives up to another is read where it is kept, so it counts once.
+    """
     read = kept = kept_bytes = kept_tokens = repaired = 0
     dropped: dict[str, int] = {}
     unreadable: list[UnreadableSpan] = []
     for ledger in ledgers:
-        read += ledger.read
+        read += ledger.read - sum(n for reason, n in ledger.dropped.items() if is_move(reason))
         kept += ledger.kept
         kept_bytes += ledger.kept_bytes
         kept_tokens += ledger.kept_tokens
         repaired += ledger.repaired
         unreadable += ledger.unreadable
         for reason, count in ledger.dropped.items():
-            dropped[reason] = dropped.get(reason, 0) + count
+            if not is_move(reason):
+                dropped[reason] = dropped.get(reason, 0) + count
     return Ledger(
         read=read,
         kept=kept,

@@ -159,7 +159,16 @@ class Store:
         return url[len(self.url) + 1 :]
 
     def remove(self, url: str) -> None:
-        """Delete a folder of intermediate files, if it is there."""
+        """Delete a file or a folder, if it is there.
+
+        What makes a folder count is JSON (spill.json, gathered-N.json, ...): it goes first, so that
+        a removal that is cut off leaves no part that counts.
+        """
         fs, path = fsspec.core.url_to_fs(url)
-        if fs.exists(path):
-            fs.rm(path, recursive=True)
+        if not fs.exists(path):
+            return
+        if fs.isdir(path):
+            for file in fs.find(path):
+                if file.endswith(".json"):
+                    fs.rm_file(file)
+        fs.rm(path, recursive=fs.isdir(path))

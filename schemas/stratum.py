@@ -61,7 +61,9 @@ class Stratum(Frozen):
     vocab_size: int
     ledger: Ledger
     shards: tuple[ShardEntry, ...]
-    made_from: dict[str, str | int | float | bool | None]  # what the id covers, flattened, to read
+    made_from: dict[
+        str, str | int | float | bool | None
+    ]  # to read: what the id covers, and licences
     drops: str = ""  # sha256 of dropped.parquet
     checksum: str = ""  # content id of all the rest
 

@@ -8,6 +8,7 @@ from functools import cached_property
 
 from schemas.figures import amount
 from schemas.language import entry_phase, language_name
+from schemas.ledger import is_move
 from schemas.manifest import LanguageShare, Manifest
 from schemas.stratum import Stratum
 
@@ -30,7 +31,9 @@ class Tally:
 
     def add(self, stratum: Stratum) -> None:
         ledger = stratum.ledger
-        self.read += ledger.read
+        # What went to another stratum of its origin is read there, and no loss.
+        moved = sum(n for reason, n in ledger.dropped.items() if is_move(reason))
+        self.read += ledger.read - moved
         self.kept += ledger.kept
         self.num_bytes += ledger.kept_bytes
         self.tokens += ledger.kept_tokens
@@ -38,7 +41,8 @@ class Tally:
         self.unreadable += len(ledger.unreadable)
         self.languages.add(stratum.name.code)
         for reason, count in ledger.dropped.items():
-            self.dropped[reason] = self.dropped.get(reason, 0) + count
+            if not is_move(reason):
+                self.dropped[reason] = self.dropped.get(reason, 0) + count
 
     @property
     def bytes_a_token(self) -> float | None:

@@ -39,7 +39,7 @@ def command(
     monkeypatch.setattr(cli.signal, "signal", lambda number, handler: None)
     write_sample(tmp_path / "sample", languages=3, megabytes=0.4)
     (tmp_path / "mine.toml").write_text(RECIPE)
-    (tmp_path / "one.toml").write_text("workers = 1\n")
+    (tmp_path / "one.toml").write_text("[build]\nworkers = 1\n")
     settings: dict[str, object] = {
         f"sources.{name}.path": tmp_path / "sample" / name
         for name in ("fineweb2", "dclm", "dolmino")

@@ -136,6 +136,7 @@ def test_a_build_that_is_killed_in_any_step_goes_on(
     while process.poll() is None and step_of(store) != step:
         pass
     kill(process)
+    assert process.returncode == -signal.SIGKILL, "it ended before it could be killed"
     builds.run(store, workers=1)
     assert published(store) == undisturbed[0]
 

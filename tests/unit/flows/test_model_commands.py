@@ -61,7 +61,7 @@ def test_models_are_merged_shrunk_and_exported(main, models: list[str], tmp_path
         (["init-small", "m0", "o", "--hidden-size", "24"], "divided by one whole number"),
         (["init-small", "m0", "o", "--rescale", "much"], "--rescale much"),
         (["export", "x.pt", "o"], "--theta 10000"),
-        (["card", "m0"], "m0 holds no run.json: name the folder of a run"),
+        (["card", "m0"], "has no manifest m0; give RECIPE/PHASE"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_2(

@@ -61,7 +61,7 @@ def test_the_lowest_tier_answers_for_all_that_was_read(tmp_path: Path) -> None:
     high = built.stratum("stories/fao_Latn/high").ledger
     assert low.read == 80
     assert low.dropped["tier_high"] == high.read == high.kept
-    assert low.dropped["low_quality_score"] == 20  # 0.05 and no score
+    assert low.dropped["low_quality_score"] == low.dropped["no_quality_score"] == 10
     assert low.read == low.kept + sum(low.dropped.values())
 
 
