@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from pipelines import identify
 from pipelines.identify import LanguageProfile
 from schemas.text import Filters
+from tests import corpora
+from tests.building import build_store
 
 FAR = Filters().max_language_distance
 SYLLABLES = {
@@ -48,3 +52,17 @@ def test_where_little_is_known_nothing_is_said() -> None:
     profile = LanguageProfile(enumerate(texts("here", 20)))
     assert profile.distance(99, "12 + 30 = 42 :-)") is None
     assert LanguageProfile([]).distance(0, "") is None
+
+
+def test_a_build_drops_what_is_in_another_language(tmp_path: Path) -> None:
+    root = corpora.write_corpus(tmp_path / "raw", {"fao_Latn": 30})
+    stray = texts("there", 2)
+    corpora.write_fineweb2(root / "fineweb2", "isl_Latn", [*texts("here", 40), *stray])
+    corpora.write_fineweb2(root / "fineweb2", "isl_Latn", texts("here", 41)[40:], split="test")
+    # One language alone is written in Gujarati letters: whatever they spell is in it.
+    corpora.write_fineweb2(root / "fineweb2", "guj_Gujr", [*texts("here", 40), *stray])
+    recipe = corpora.recipe(root)
+    filters = recipe.filters.model_copy(update={"use": ("language",)})
+    built = build_store(recipe.model_copy(update={"filters": filters}), tmp_path / "store")
+    assert built.stratum("fineweb2/isl_Latn/all").ledger.dropped == {"wrong_language": 2}
+    assert "wrong_language" not in built.stratum("fineweb2/guj_Gujr/all").ledger.dropped

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from pipelines.near import BANDS, bands, shingles
 from tests import corpora
+from tests.building import build_store
 from tests.unit.pipelines.test_filters import CLEAN
 
 
@@ -35,6 +38,21 @@ def test_other_texts_of_the_same_words_do_not() -> None:
 @pytest.mark.parametrize("text", ["", " ", "a", "\ud800 half a pair"])
 def test_the_smallest_and_the_oddest_texts_have_bands(text: str) -> None:
     assert len(found_of(1, text)) == BANDS
+
+
+def test_a_build_keeps_one_of_near_duplicates(tmp_path: Path) -> None:
+    root = corpora.write_corpus(tmp_path / "raw", {"fao_Latn": 30})
+    edited = [text.replace(" ka", " KA", 1) + " end." for text in TEXT[:5]]
+    corpora.write_fineweb2(root / "fineweb2", "isl_Latn", [*TEXT, *edited])
+    corpora.write_fineweb2(root / "fineweb2", "isl_Latn", [TEXT[39] + " held."], split="test")
+    recipe = corpora.recipe(root)
+    for use, dropped in (
+        (("length",), {}),
+        (("length", "near_duplicate"), {"near_duplicate": 5, "near_heldout": 1}),
+    ):
+        filters = recipe.filters.model_copy(update={"use": use})
+        built = build_store(recipe.model_copy(update={"filters": filters}), tmp_path / "store")
+        assert built.stratum("fineweb2/isl_Latn/all").ledger.dropped == dropped
 
 
 def test_the_seed_decides() -> None:
