@@ -187,9 +187,15 @@ def sample(
             )
         return
     with console.stage("sample") as stage:
-        report = write_sample(
-            directory, languages, megabytes, seed, lambda text: stage.progress(text, 0, 0)
-        )
+        try:
+            report = write_sample(
+                directory, languages, megabytes, seed, lambda text: stage.progress(text, 0, 0)
+            )
+        except OSError as error:
+            raise UserError(
+                f"cannot write {directory}: {error.strerror or error}; name a folder that you may "
+                "write in, or free space"
+            ) from error
         stage.result = (
             f"{report.documents:,} documents in {report.languages} languages, "
             f"{num_bytes(report.bytes)} of text in {directory}"

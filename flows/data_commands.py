@@ -85,7 +85,7 @@ def erase(
     for name in erasure.unknown:
         console.say(f"  ! no document has {name}")
     for holder in erasure.holders:
-        runs = f", trained on in {', '.join(holder.runs)}" if holder.runs else ""
+        runs = f"; a mixture of {', '.join(holder.runs)}" if holder.runs else ""
         excluded = f", {holder.excluded:,} it excludes" if holder.excluded else ""
         console.say(f"  {holder.manifest}: {holder.documents:,} it delivers{excluded}{runs}")
     console.say("  list them under [exclusions] takedowns, so that no later mixture delivers them")

@@ -250,10 +250,11 @@ class Recipe(Frozen):
         for i, (name, phase) in enumerate(self.phases.items()):
             if phase.after is not None and phase.after not in names[:i]:
                 raise ValueError(f"phases.{name}.after names {phase.after!r}, no phase before it")
-            for source in [*phase.temperature_sources, *phase.shares]:
+            said = {"temperature_sources": phase.temperature_sources, "shares": phase.shares}
+            for key, source in ((key, source) for key, named in said.items() for source in named):
                 if source != "multilingual" and source.split("/")[0] not in self.sources:
                     raise ValueError(
-                        f"phases.{name} names the source {source!r}; "
+                        f"phases.{name}.{key} names the source {source!r}; "
                         f"there are {', '.join(self.sources)}"
                     )
             if isinstance(phase.tiers, dict):
