@@ -139,7 +139,7 @@ def test_an_error_in_the_extended_file_names_that_file(packaged: Path) -> None:
         ('format = "fineweb2"', 'format = "fw"', "line 8: sources.fineweb2.format = 'fw'"),
         ('languages = "pretrain-60"', "languages = 3", "line 19: phases.pretrain.languages = 3"),
         ("context = 256", "context = 257", "line 16: phases.pretrain.context: context must be"),
-        ("multilingual = 1", "dclm = 1", "line 15: phases.pretrain.shares names the source 'dclm'"),
+        ("multilingual = 1", "dclm = 1", "line 21: phases.pretrain.shares names the source 'dclm'"),
         (
             "batch_packs = 1",
             'batch_packs = 1\nschedule = "linear"\ndecay_tokens = 1001',
