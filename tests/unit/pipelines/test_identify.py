@@ -36,6 +36,13 @@ def test_a_stray_document_is_far_and_the_rest_is_near(stray: str) -> None:
     assert far == [40, 41]
 
 
+def test_a_document_does_not_speak_for_itself() -> None:
+    file = [*texts("here", 12, words=30), texts("there", 1, words=500)[0]]
+    distance = LanguageProfile(enumerate(file)).distance(12, file[12])
+    assert distance is not None
+    assert distance > FAR
+
+
 def test_documents_behind_the_head_are_judged_alike() -> None:
     file = texts("here", 40)
     profile = LanguageProfile(enumerate(file[:20]))
