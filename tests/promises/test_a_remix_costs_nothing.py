@@ -61,7 +61,7 @@ def test_a_new_mixture_adds_one_manifest_and_its_name(
     before = files_of(Path(built.store))
     remix(built, "--set", "phases.extend.tau=0.1", "--name", "flatter")
     told = capsys.readouterr().out
-    assert "tau               0.5 -> 0.1" in told
+    assert "tau                 0.5 -> 0.1" in told
     assert "mmbert train tiny --manifest extend=flatter" in told
     assert "phases.extend.tau" not in told.splitlines()[-1]
     after = files_of(Path(built.store))
@@ -133,6 +133,6 @@ def test_a_difference_lists_what_changed_the_most_first(
     assert changes == sorted(changes, reverse=True)
     assert {row["name"] for row in told["settings"]} >= {"phase", "tau", "mask_rate", "context"}
     assert main(arguments) == 0
-    assert "mask_rate         0.3 -> 0.05" in capsys.readouterr().out
+    assert "mask_rate           0.3 -> 0.05" in capsys.readouterr().out
     assert main(["diff", "tiny/pretrain", "tiny/pretrain", "--store", built.store]) == 0
     assert "no difference" in capsys.readouterr().out
