@@ -5,6 +5,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STORE  ?= mmbert-demo
 WANTED := 3.11 3.12 3.13
+# Where it is set, as in many images, every process compiles all that it imports anew: seconds each.
+unexport PYTHONDONTWRITEBYTECODE
 PYTHON_GPU ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,python3)
 
 help:
