@@ -25,12 +25,20 @@ _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 def shingles(text: str) -> np.ndarray:
     """Hashes of all shingles of a text, at least one; lower-cased, white space made one."""
     points = np.frombuffer(" ".join(text.lower().split()).encode("utf-32-le", "replace"), np.uint32)
-    width = min(CHARACTERS, points.size)
-    hashes = np.zeros(points.size - width + 1, np.uint64)
-    for place in range(width):
-        hashes = (hashes ^ points[place : place + hashes.size]) * _MULTIPLIER
-        hashes ^= hashes >> np.uint64(31)
-    return hashes
+    if points.size < CHARACTERS:
+        return points.astype(np.uint64).sum(keepdims=True) * _MULTIPLIER
+    hashes = points.astype(np.uint64)
+    for width in (1, 2, 4):  # of two neighbours' hashes that of twice the width
+        hashes = _mixed(hashes[:-width], hashes[width:])
+    return _mixed(hashes[:-1], points[CHARACTERS - 1 :])
+
+
+def _mixed(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    mixed = left * _MULTIPLIER
+    mixed ^= right
+    mixed *= _MULTIPLIER
+    mixed ^= mixed >> np.uint64(31)
+    return mixed
 
 
 def group_hash(seed: int, hashes: np.ndarray) -> int:

@@ -1,8 +1,8 @@
-"""Proof that a fast engine gives the true ids: on a sample of each file, while it is tokenised.
+"""Proof that a fast engine gives the true ids: on a sample of each language, while it is tokenised.
 
-Of every file (so of every language) the first 32 documents are encoded by both engines, and after
-them every 256th. A difference among the first sends the whole file to the truth, and is noted. One
-that shows only later cannot be mended any more, and stops the build.
+Of every language the first 32 documents are encoded by both engines, and after them every 256th. A
+difference among the first sends the language to the truth, and is noted. One that shows only later
+stops the build, since spills are written by then.
 
 What was compared is written down beside the tokenizer, never in what is built: the bytes of strata
 are the same whichever engine ran.
@@ -39,7 +39,7 @@ class Compared(Frozen):
     documents: int = 0
     num_bytes: int = 0  # UTF-8
     texts: str = ""  # running xxh3-128 of the texts
-    differs: str | None = None  # the first text of unequal ids: its file and place there
+    differs: str | None = None  # the file of the first text of unequal ids
 
 
 class Proof(Frozen):
@@ -53,21 +53,28 @@ class Proof(Frozen):
 class Proving:
     """The fast engine where it is proved, the truth where it is not or where there is none.
 
-    `encode` takes consecutive texts of one file; `proof` is what was compared so far.
+    `known` are proofs of this tokenizer: a language that one of them has proved is not proved
+    again. `proof` is what was compared here.
     """
 
-    def __init__(self, truth: Truth, fast: Encoder | None) -> None:
+    def __init__(self, truth: Truth, fast: Encoder | None, known: Sequence[Proof] = ()) -> None:
         self._truth = truth
         self._fast = fast
-        self._file = ""
-        self._num_seen = 0
-        self._trusted = False
+        self._num_seen: dict[str, int] = {}  # texts of a language
+        self._differs: set[str] = set()  # languages
         self._compared: dict[str, Compared] = {}
+        for proof in known:
+            if fast is not None and (proof.engine, proof.truth) == (fast.engine, truth.engine):
+                equal = {n: c.documents for n, c in proof.languages.items() if c.differs is None}
+                for language, documents in equal.items():
+                    seen = self._num_seen.get(language, 0)
+                    self._num_seen[language] = min(FIRST, seen + documents)
 
     @classmethod
     def of(cls, seal_folder: str) -> Proving:
         """With the fast engine, where it is installed and can read the tokenizer."""
-        return cls(*_engines(seal_folder))
+        truth, fast = _engines(seal_folder)
+        return cls(truth, fast, load_proofs(seal_folder) if fast else ())
 
     @property
     def proof(self) -> Proof | None:
@@ -78,31 +85,26 @@ class Proving:
         )
 
     def encode(self, texts: Sequence[str], file: str, language: str) -> list[Ids]:
-        """Raises UnequalIds when the engines differ in a file's text beyond its beginning."""
-        if self._fast is None:
+        """Raises UnequalIds when the engines differ in a language that was proved."""
+        if self._fast is None or language in self._differs:
             return self._truth.encode(texts)
-        if file != self._file:
-            self._file, self._num_seen, self._trusted = file, 0, True
-        start = self._num_seen
-        self._num_seen += len(texts)
-        if not self._trusted:
-            return self._truth.encode(texts)
+        start = self._num_seen.get(language, 0)
+        self._num_seen[language] = start + len(texts)
         ids = self._fast.encode(texts)
         sample = [i for i in range(len(texts)) if start + i < FIRST or (start + i) % EVERY == 0]
         true_ids = self._truth.encode([texts[i] for i in sample])
         for i, true in zip(sample, true_ids, strict=True):
             if not np.array_equal(ids[i], true):
-                self._note(language, texts[i], f"{file}, text {start + i + 1}")
+                self._note(language, texts[i], file)
                 if start + i >= FIRST:
                     raise UnequalIds(
-                        f"{self._fast.engine} gives other ids than {self._truth.engine} for text "
-                        f"{start + i + 1} of {file} ({language}), which is past the sample: "
-                        "uninstall it, delete the store's spills/ and run the same command again"
+                        f"{self._fast.engine} gives other ids than {self._truth.engine} for a text "
+                        f"of {file}, though {FIRST} texts of {language} were equal: uninstall it, "
+                        "delete the store's spills/ and run the same command again"
                     )
-                self._trusted = False
+                self._differs.add(language)
                 return self._truth.encode(texts)
             self._note(language, texts[i], None)
-            ids[i] = true
         return ids
 
     def _note(self, language: str, text: str, differs: str | None) -> None:
@@ -163,7 +165,7 @@ def told(proofs: Sequence[Proof]) -> list[str]:
         )
         lines += [
             f"! {language}: {engine} differs from {truth} in {compared.differs}; {truth} "
-            "tokenised that file"
+            "did the work"
             for language, compared in found
             if compared.differs
         ]
