@@ -18,8 +18,9 @@ from pipelines.decision import NO_THRESHOLD, Decision, SpillRef
 from pipelines.executor import execute
 from pipelines.gather import Gather, GatherShard
 from pipelines.grade import Grade
-from pipelines.map import ReadFiles, Screen, Tokenise, WriteSpills, share_out
+from pipelines.map import ReadFiles, Tokenise, WriteSpills, share_out
 from pipelines.publish import PlannedStratum, publish_all
+from pipelines.screen import Screen
 from schemas.profile import HERE, IN_PROCESS, Beam, Workers
 from schemas.progress import Progress, silent
 from schemas.recipe import Recipe

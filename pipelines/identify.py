@@ -18,7 +18,6 @@ from collections.abc import Iterable
 import numpy as np
 import regex
 
-DOCUMENTS = 2_000  # that a profile is learned from
 MIN_DOCUMENTS = 8  # fewer say little of a language
 MIN_TRIGRAMS = 30
 CHARACTERS = 4_000  # of a document that count
@@ -31,7 +30,7 @@ _MULTIPLIERS = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F))
 class LanguageProfile:
     """What the documents of one file are like.
 
-    `head` are those at its head: (number of the record, text), DOCUMENTS of them at most.
+    `head` are those at its head: (number of the record, text).
     """
 
     def __init__(self, head: Iterable[tuple[int, str]]) -> None:

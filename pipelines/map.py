@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby, islice
+from itertools import groupby
 
 import numpy as np
 import pyarrow as pa
@@ -20,18 +20,14 @@ import xxhash
 from datatrove.data import Document, DocumentsPipeline
 from datatrove.pipeline.base import PipelineStep
 
-from pipelines import identify
 from pipelines import spill as spills
 from pipelines.executor import Tasks
-from pipelines.filters import screen
-from pipelines.identify import LanguageProfile
 from pipelines.inventory import InputFile
 from pipelines.near import NO_SHINGLES, bands, group_hash, shingles
 from pipelines.prove import Proving, save_proof
 from pipelines.read import reader_of
 from pipelines.record import FileRead, Record
 from pipelines.spill import Spill
-from schemas.language import split_subset, written_in
 from schemas.seal import Seal, seal_folder
 from schemas.store import Store
 from schemas.text import Fields, Filters
@@ -97,38 +93,6 @@ class ReadFiles(PipelineStep):
 def _carry(item: MapFile, what: Record | End) -> Document:
     # datatrove's Document wants text and id; the record itself travels in the metadata.
     return Document(text="", id="", metadata={"file": item, "record": what})
-
-
-class Screen(PipelineStep):
-    """Runs the filters; a dropped record keeps its reason and flows on."""
-
-    name = "filters"
-    type = "🔻 - FILTER"
-
-    def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
-        current: MapFile | None = None
-        profile: LanguageProfile | None = None
-        for document in data:
-            record, item = document.metadata["record"], document.metadata["file"]
-            if item is not current:
-                current, profile = item, profile_of(item)
-            if isinstance(record, Record):
-                least = None if item.probe else item.min_score
-                screen(record, item.filters, item.language, least, profile)
-                self.stat_update(record.reason or "kept")
-            yield document
-
-
-def profile_of(item: MapFile) -> LanguageProfile | None:
-    """What the file's documents are like, learned from its head; None where nobody asks, or where
-    the script says it all, since one language alone is written in it.
-    """
-    _, script = split_subset(item.language)
-    if "language" not in item.filters.use or len(written_in(script)) < 2:
-        return None
-    records = reader_of(item.layout, item.fields)(item.file, FileRead())
-    texts = ((record.number, record.text) for record in records if record.text)
-    return LanguageProfile(islice(texts, identify.DOCUMENTS))
 
 
 class Tokenise(PipelineStep):

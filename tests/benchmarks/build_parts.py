@@ -9,13 +9,13 @@ from typing import get_args
 
 import xxhash
 
-from pipelines import identify
 from pipelines.filters import screen
 from pipelines.identify import LanguageProfile
 from pipelines.inventory import inventory
 from pipelines.near import bands, group_hash, shingles
 from pipelines.read import READERS
 from pipelines.record import FileRead, Record
+from pipelines.screen import HEAD
 from schemas.recipe import Recipe
 from schemas.text import FilterName, Filters
 from tests.benchmarks.measure import Table, cpu_of
@@ -89,7 +89,7 @@ def _identify(records: list[Labelled]) -> None:
         if record.text:
             by_label.setdefault(label, []).append(record)
     for found in by_label.values():
-        head = ((record.number, record.text or "") for record in found[: identify.DOCUMENTS])
+        head = ((record.number, record.text or "") for record in found[:HEAD])
         profile = LanguageProfile(head)
         for record in found:
             profile.distance(record.number, record.text or "")

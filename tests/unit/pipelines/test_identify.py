@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines import identify
+from pipelines import identify, screen
 from pipelines.identify import LanguageProfile
 from schemas.text import Filters
 from tests import corpora
@@ -61,7 +61,11 @@ def test_where_little_is_known_nothing_is_said() -> None:
     assert LanguageProfile([]).distance(0, "") is None
 
 
-def test_a_build_drops_what_is_in_another_language(tmp_path: Path) -> None:
+@pytest.mark.parametrize("head", [2_000, 20])  # the strays are in it, or behind it
+def test_a_build_drops_what_is_in_another_language(
+    tmp_path: Path, head: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(screen, "HEAD", head)
     root = corpora.write_corpus(tmp_path / "raw", {"fao_Latn": 30})
     stray = texts("there", 2)
     corpora.write_fineweb2(root / "fineweb2", "isl_Latn", [*texts("here", 40), *stray])

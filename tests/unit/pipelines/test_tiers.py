@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from schemas.ledger import total
 from schemas.recipe import Recipe
 from schemas.text import Source
 from tests import corpora
@@ -63,6 +64,9 @@ def test_the_lowest_tier_answers_for_all_that_was_read(tmp_path: Path) -> None:
     assert low.dropped["tier_high"] == high.read == high.kept
     assert low.dropped["low_quality_score"] == low.dropped["no_quality_score"] == 10
     assert low.read == low.kept + sum(low.dropped.values())
+    summed = total(s.ledger for s in built.strata if s.name.source == "stories")
+    assert (summed.read, summed.kept) == (80, 60)
+    assert summed.dropped == {"low_quality_score": 10, "no_quality_score": 10}
 
 
 def test_other_bounds_read_no_text_again(tmp_path: Path) -> None:
