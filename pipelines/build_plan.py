@@ -74,13 +74,14 @@ def plan_build(recipe: Recipe, store: Store, sealed: Seal, origins: Sequence[Ori
     origins = wanted(recipe, origins)
     require_imported(recipe, store, origins, sealed)
     digests = fingerprints(store, (f for o in origins for f in o.files))
+    probes = _probes(recipe)
     reused: list[Stratum] = []
     to_build: list[OriginPlan] = []
     for origin in origins:
         if origin.imported:
             reused += choose(origin, sealed)
             continue
-        plan = _plan_origin(recipe, store, sealed, origin, digests)
+        plan = _plan_origin(recipe, store, sealed, origin, digests, probes)
         found = [s for planned in plan.strata if (s := strata.load(planned.folder)) is not None]
         if len(found) == len(plan.strata):
             reused += found
@@ -89,17 +90,25 @@ def plan_build(recipe: Recipe, store: Store, sealed: Seal, origins: Sequence[Ori
     return BuildPlan(tuple(reused), tuple(to_build))
 
 
-@cache
-def _probe_digest(folder: str) -> str:
+def _probes(recipe: Recipe) -> dict[str, str]:
+    """The digest of each source's probe."""
     from pipelines.probe import Probe
 
-    return Probe.load(folder).digest
+    folders = {name: source.probe for name, source in recipe.sources.items() if source.probe}
+    return {name: Probe.load(folder).digest for name, folder in folders.items()}
 
 
 def _plan_origin(
-    recipe: Recipe, store: Store, sealed: Seal, origin: Origin, digests: dict[str, str]
+    recipe: Recipe,
+    store: Store,
+    sealed: Seal,
+    origin: Origin,
+    digests: dict[str, str],
+    probes: dict[str, str],
 ) -> OriginPlan:
-    source = recipe.sources[origin.source.split("/")[0]]
+    source_name = origin.source.split("/")[0]
+    source = recipe.sources[source_name]
+    probe = (source.probe, probes[source_name]) if source.probe else None
     used = tuple(name for name in recipe.filters.use if name not in source.skip)
     filters = recipe.filters.model_copy(update={"use": used})
     grouped = is_grouped(origin)
@@ -114,8 +123,8 @@ def _plan_origin(
         "versions": versions(),
         "grouped": grouped,
     }
-    if source.probe:
-        shared["probe"] = [_probe_digest(source.probe), version("torch"), version("transformers")]
+    if probe:
+        shared["probe"] = [probe[1], version("torch"), version("transformers")]
     if source.format == "documents":
         shared["fields"] = source.fields.model_dump(mode="json")
     files = []
@@ -131,7 +140,7 @@ def _plan_origin(
                 language=origin.language,
                 min_score=source.least_score,
                 filters=filters,
-                probe=source.probe,
+                probe=probe,
                 grouped=grouped and file.split == "train",
                 spill_id=identity,
                 folder=join(store.url, "spills", identity),

@@ -33,19 +33,19 @@ class Grade(PipelineStep):
 
 
 def _grade(batch: list[Document]) -> None:
-    waiting: dict[str, list[tuple[Record, MapFile]]] = {}
+    waiting: dict[tuple[str, str], list[tuple[Record, MapFile]]] = {}
     for document in batch:
         record, item = document.metadata["record"], document.metadata["file"]
         if item.probe and isinstance(record, Record) and record.reason is None:
             waiting.setdefault(item.probe, []).append((record, item))
-    for folder, found in waiting.items():
-        scores = _probe(folder).scores([record.text or "" for record, _ in found])
+    for probe, found in waiting.items():
+        scores = _probe(*probe).scores([record.text or "" for record, _ in found])
         for (record, item), score in zip(found, scores, strict=True):
             record.quality_score = score
             if item.min_score is not None and score < item.min_score:
                 record.reason = "low_quality_score"
 
 
-@lru_cache(maxsize=4)
-def _probe(folder: str) -> Probe:
+@lru_cache(maxsize=4)  # a worker runs many tasks; the digest tells another probe of one folder
+def _probe(folder: str, digest: str) -> Probe:
     return Probe.load(folder)

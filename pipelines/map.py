@@ -49,7 +49,7 @@ class MapFile:
     language: str
     min_score: float | None
     filters: Filters  # less those that the source is spared
-    probe: str | None  # a folder; its scores come after the filters
+    probe: tuple[str, str] | None  # its folder and digest; it scores what the filters keep
     grouped: bool  # held-out text is chosen from it: near-duplicates must hash alike
     spill_id: str
     folder: str

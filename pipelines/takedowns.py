@@ -22,6 +22,7 @@ from schemas.shard import Shard
 from schemas.store import Store
 
 TAKEDOWN = "takedown"
+RULE = 2  # how names are compared; bumped when it changes, since what was found is remembered
 
 
 def takedowns(store: Store, catalogue: Catalogue, places: Sequence[str]) -> pa.Table:
@@ -33,7 +34,7 @@ def takedowns(store: Store, catalogue: Catalogue, places: Sequence[str]) -> pa.T
         for document in documents_named(shard, wanted):
             yield document, TAKEDOWN
 
-    return search(store, catalogue, TAKEDOWN, content_id(names), look)
+    return search(store, catalogue, TAKEDOWN, content_id([RULE, names]), look)
 
 
 def read_names(files: dict[str, bytes]) -> list[str]:

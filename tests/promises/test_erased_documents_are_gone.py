@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from flows.cli import main
@@ -37,6 +38,10 @@ def strata(built: Built) -> Path:
     return Path(built.store.url) / "strata"
 
 
+def _shards(built: Built) -> list[shard.Shard]:
+    return [shard.open_shard(str(path)) for path in strata(built).rglob("shard-*.arrow")]
+
+
 def test_the_tokens_of_a_document_are_overwritten_and_nothing_else(
     built: tuple[Recipe, Built],
 ) -> None:
@@ -65,6 +70,34 @@ def test_the_tokens_of_a_document_are_overwritten_and_nothing_else(
     record = records.load(folder).shards[file]
     assert record.before == sha256(before[name])[:ID_LENGTH]
     assert record.after == sha256(after)
+
+
+def test_an_id_is_erased_as_the_data_set_writes_it_and_with_its_repeats(tmp_path: Path) -> None:
+    root = corpora.write_corpus(tmp_path / "raw", {})
+    texts = corpora.sentences("isl_Latn", 8)
+    first = corpora.write_fineweb2(root / "fineweb2", "isl_Latn", texts[:4])
+    again = corpora.write_fineweb2(root / "fineweb2", "isl_Latn", texts[4:], name="other")
+    ids = pq.read_table(first).column("id")
+    pq.write_table(pq.read_table(again).set_column(1, "id", ids), again)  # the same ids once more
+    b = build_store(corpora.recipe(root), tmp_path / "store")
+    name = ids[2].as_py()
+    erased = [d.doc_id for d in erase(b.store, [name]).documents]
+    assert sorted(erased) == [f"fineweb2:{name}", f"fineweb2:{name}~2"]
+    assert [d.doc_id for d in erase(b.store, [f"fineweb2:{name}~2"]).documents] == erased[1:]
+
+
+def test_a_document_that_was_dropped_is_gone_from_what_was_read(tmp_path: Path) -> None:
+    root = corpora.write_corpus(tmp_path / "raw", {})
+    texts = corpora.sentences("isl_Latn", 8)
+    corpora.write_fineweb2(root / "fineweb2", "isl_Latn", [*texts, texts[3]])
+    recipe = corpora.recipe(root)
+    b = build_store(recipe, tmp_path / "store")
+    dropped = {"https://example.org/isl_Latn/3", "https://example.org/isl_Latn/8"}
+    dropped -= {url for e in _shards(b) for url in e.table["url"].to_pylist()}
+    before = len(list(Path(b.store.url).glob("spills/*")))
+    erasure = erase(b.store, [*dropped])  # an exact duplicate: only its spill has it
+    assert (erasure.documents, erasure.spills) == ((), 1)
+    assert len(list(Path(b.store.url).glob("spills/*"))) == before - 1
 
 
 def test_what_was_built_is_reused_loaded_and_verified(built: tuple[Recipe, Built]) -> None:

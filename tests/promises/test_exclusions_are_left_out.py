@@ -107,9 +107,13 @@ def test_a_takedown_names_ids_or_urls(corpus: tuple[Recipe, Built], tmp_path: Pa
     _, built = corpus
     (by_id,) = where(built, {url(20)})
     listed = tmp_path / "takedowns.txt"
-    listed.write_text(f"# asked for by mail\n{by_id}\n\n{url(24)}\nhttps://example.org/none\n")
+    (native,) = where(built, {url(28)})
+    own = native.partition(":")[2]  # as the data set writes it
+    listed.write_text(
+        f"# asked for by mail\n{by_id}\n\n{url(24)}\n{own}\nhttps://example.org/none\n"
+    )
     found = takedowns(built.store, catalogue_of(built.strata), [str(listed)])
-    assert ids(found) == where(built, {url(20), url(24)})
+    assert ids(found) == where(built, {url(20), url(24), url(28)})
     with pytest.raises(UserError, match=r"exclusions.takedowns: .* names no file"):
         takedowns(built.store, catalogue_of(built.strata), [str(tmp_path / "none.txt")])
 

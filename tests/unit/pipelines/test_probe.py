@@ -90,6 +90,24 @@ def test_it_makes_the_tiers_of_a_source_without_scores(probe: Probe, tmp_path: P
     assert built.stratum("fineweb2/isl_Latn/worse").ledger.kept == len(BAD)
 
 
+def test_another_probe_in_the_same_folder_builds_new_strata(
+    encoder: str, probe: Probe, tmp_path: Path
+) -> None:
+    probe.save(str(tmp_path / "probe"))
+    root = corpora.write_corpus(tmp_path / "raw", {})
+    corpora.write_fineweb2(root / "fineweb2", "isl_Latn", GOOD)
+    recipe = corpora.recipe(root)
+    source = recipe.sources["fineweb2"].model_copy(
+        update={"probe": str(tmp_path / "probe"), "tiers": {"better": 0.5, "worse": 0.0}}
+    )
+    graded = recipe.model_copy(update={"sources": recipe.sources | {"fineweb2": source}})
+    first = build_store(graded, tmp_path / "store").stratum("fineweb2/isl_Latn/better")
+    train(encoder, BAD, GOOD).save(str(tmp_path / "probe"))
+    second = build_store(graded, tmp_path / "store").stratum("fineweb2/isl_Latn/better")
+    assert first.id != second.id
+    assert first.ledger.kept > second.ledger.kept
+
+
 def test_another_encoder_is_refused(probe: Probe, tmp_path: Path) -> None:
     probe.save(str(tmp_path))
     content = json.loads((tmp_path / "probe.json").read_text())
