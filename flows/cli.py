@@ -29,6 +29,7 @@ from flows import (
     tokenizer_commands,
 )
 from flows.data_commands import data_app
+from flows.options import STORE, AsJson, Recipe, Set, StoreUrl
 from schemas.errors import UserError
 
 if TYPE_CHECKING:
@@ -48,18 +49,9 @@ model_commands.register(app)
 store_commands.register(app)
 tokenizer_commands.register(app)
 
-Recipe = Annotated[str, typer.Argument(help="A packaged recipe (tiny), a path or a URL.")]
-StoreUrl = Annotated[
-    str, typer.Option("--store", envvar="MMBERT_STORE", help="A folder or any fsspec URL.")
-]
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe; may be repeated."),
-]
 On = Annotated[str, typer.Option("--on", metavar="PROFILE", help="Where things run.")]
 NoServer = Annotated[bool, typer.Option("--no-server", help="Do without Prefect.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Train from the start.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Phase = Annotated[str | None, typer.Option("--phase", help="Only this phase.")]
 NumProcesses = Annotated[
     int | None, typer.Option("--nproc", min=1, help="Training processes, one for each device.")
@@ -69,7 +61,6 @@ Mixtures = Annotated[
     list[str] | None,
     typer.Option("--manifest", metavar="P=NAME", help="Train phase P with a mixture of yours."),
 ]
-STORE = "mmbert-store"
 
 
 @app.command()

@@ -14,15 +14,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer.core import TyperGroup
 
+from flows.options import STORE, AsJson, StoreUrl
 from schemas.errors import UserError
 
 if TYPE_CHECKING:
     from typer._click.core import Context
 
-StoreUrl = Annotated[
-    str, typer.Option("--store", envvar="MMBERT_STORE", help="A folder or any fsspec URL.")
-]
-STORE = "mmbert-store"
 MOST_TOLD = 10
 
 
@@ -50,7 +47,7 @@ def erase(
         Path | None, typer.Option("--from", help="A file of them, one a line.")
     ] = None,
     store: StoreUrl = STORE,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Overwrite the tokens of documents in place, and tell who holds them."""
     from flows.console import console

@@ -16,18 +16,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.options import STORE, AsJson, StoreUrl
 from schemas.errors import UserError
 
 if TYPE_CHECKING:
     from pipelines.holdings import Holdings
     from schemas.digest import Json
     from schemas.store import Store
-
-StoreUrl = Annotated[
-    str, typer.Option("--store", envvar="MMBERT_STORE", help="A folder or any fsspec URL.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-STORE = "mmbert-store"
 
 
 def register(app: typer.Typer) -> None:

@@ -16,22 +16,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.options import STORE, AsJson, Recipe, Set, StoreUrl
 from schemas.errors import UserError
 
 if TYPE_CHECKING:
     from pipelines.difference import Difference, LanguageChange
     from schemas.digest import Json
 
-StoreUrl = Annotated[
-    str, typer.Option("--store", envvar="MMBERT_STORE", help="A folder or any fsspec URL.")
-]
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe; may be repeated."),
-]
 Every = Annotated[bool, typer.Option("--all", help="List every language.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-STORE = "mmbert-store"
 MOST_LANGUAGES = 12
 
 
@@ -42,7 +34,7 @@ def register(app: typer.Typer) -> None:
 
 
 def remix(
-    recipe: Annotated[str, typer.Argument(help="A packaged recipe (tiny), a path or a URL.")],
+    recipe: Recipe,
     phase: Annotated[str, typer.Option("--phase", help="The phase that is mixed anew.")],
     overrides: Set = None,
     name: Annotated[

@@ -15,9 +15,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from flows.options import STORE
 from schemas.errors import UserError
 
-STORE = "mmbert-store"
 Output = Annotated[
     Path, typer.Argument(help="The directory to write; replaced if it holds a model.")
 ]

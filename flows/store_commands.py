@@ -13,12 +13,8 @@ from typing import Annotated
 
 import typer
 
+from flows.options import STORE, AsJson, Set, StoreUrl
 from schemas.errors import UserError
-
-StoreUrl = Annotated[
-    str, typer.Option("--store", envvar="MMBERT_STORE", help="A folder or any fsspec URL.")
-]
-STORE = "mmbert-store"
 
 
 def register(app: typer.Typer) -> None:
@@ -34,10 +30,7 @@ def import_mds(
     recipe: Annotated[str, typer.Option(help="Whose tokenizer and seed it is for.")],
     tier: Annotated[str, typer.Option(help="all, or heldout.")] = "all",
     store: StoreUrl = STORE,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe; may be repeated."),
-    ] = None,
+    overrides: Set = None,
     on: Annotated[str, typer.Option("--on", metavar="PROFILE", help="Where things run.")] = "local",
 ) -> None:
     """Take published pre-tokenised MDS shards as a stratum, without tokenising again."""
@@ -91,7 +84,7 @@ def verify(
         ),
     ] = None,
     store: StoreUrl = STORE,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Re-read and re-hash a manifest and all that it names, or everything; 1 if it is damaged."""
     from flows.console import console

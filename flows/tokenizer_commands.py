@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.options import STORE, AsJson, Recipe, Set, StoreUrl
+
 if TYPE_CHECKING:
     from rich.table import Table
 
     from pipelines.fertility import Checked, Fertility
 
-STORE = "mmbert-store"
 MOST_SPACED, MOST_UNSPACED = 20, 8  # languages of the table
 
 
@@ -37,14 +38,9 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="A packaged recipe (tiny), a path or a URL.")],
-    store: Annotated[
-        str, typer.Option("--store", envvar="MMBERT_STORE", help="A folder or any fsspec URL.")
-    ] = STORE,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe; may be repeated."),
-    ] = None,
+    recipe: Recipe,
+    store: StoreUrl = STORE,
+    overrides: Set = None,
 ) -> None:
     """Train the recipe's tokenizer and seal it in the store."""
     from flows.commands import train_tokenizer
@@ -61,7 +57,7 @@ def check(
         list[Path] | None,
         typer.Option(help="Files or folders of text; made-up text in 24 languages without it."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Compare a tokenizer's engines, and show what each language costs, the dearest first."""
     from flows.console import console

@@ -8,28 +8,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from functools import lru_cache
 
 import ftfy
-import regex
+import numpy as np
 
+from pipelines.characters import CONTROL, LEAD, SYMBOL, TRAIL, classes, count, of_scripts
 from pipelines.identify import LanguageProfile
 from pipelines.record import Record
 from schemas.text import FilterName, Filters
 
 SAMPLE = 4_000  # characters that the share of scripts and symbols is measured on
 
-_CONTROL = regex.compile(
-    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b\u2060\ufeff\ufffe\uffff\p{Co}\p{Cn}]"
-)
-# UTF-8 read as Latin-1 or cp1252: a lead byte seen as a letter, then what continuation bytes show.
-_MOJIBAKE = regex.compile(
-    r"[\u00c2-\u00f4]"
-    r"[\u0080-\u00bf\u0152\u0153\u0160\u0161\u0178\u017d\u017e\u0192\u02c6\u02dc"
-    r"\u2013\u2014\u2018-\u201a\u201c-\u201e\u2020-\u2022\u2026\u2030\u2039\u203a\u20ac\u2122]"
-)
-_SYMBOL = regex.compile(r"[^\p{L}\p{M}\p{N}\s]")
-_LETTERS = regex.compile(r"\p{L}+")
 _SCRIPTS = {  # labels that are not one Unicode script
     "Jpan": ("Hira", "Kana", "Hani"),
     "Hang": ("Hang", "Hani"),
@@ -52,42 +41,43 @@ def mojibake(record: Record, filters: Filters) -> str | None:
     Only the encoding: width, quotes, ligatures and normal forms are left alone.
     """
     text = record.text or ""
-    broken = text.count("\ufffd") + len(_MOJIBAKE.findall(text))
+    broken = _num_broken(text)
     if not broken:
         return None
     fixed = ftfy.fix_encoding(text)
     if fixed != text:
         record.text, record.repaired = fixed, True
-        broken = fixed.count("\ufffd") + len(_MOJIBAKE.findall(fixed))
+        broken = _num_broken(fixed)
     return "mojibake" if broken > filters.max_mojibake_share * len(fixed) else None
 
 
+def _num_broken(text: str) -> int:
+    """Characters that no encoding had, and pairs that look like UTF-8 read as another encoding."""
+    if text.isascii():
+        return 0
+    found = classes(text)
+    lead = np.flatnonzero(found[:-1] & LEAD)
+    return text.count("\ufffd") + count(found[lead + 1], TRAIL)
+
+
 def control_characters(record: Record, filters: Filters) -> str | None:
-    text = record.text or ""
-    found = len(_CONTROL.findall(text))
-    return "control_characters" if found > filters.max_control_share * len(text) else None
-
-
-@lru_cache(maxsize=256)
-def _script_pattern(script: str) -> regex.Pattern[str] | None:
-    names = _SCRIPTS.get(script, (script,))
-    try:
-        return regex.compile("[" + "".join(rf"\p{{Script={name}}}" for name in names) + "]+")
-    except regex.error:
-        return None  # a script that this version of Unicode does not know
+    found = classes(record.text or "")
+    high = count(found, CONTROL) > filters.max_control_share * found.size
+    return "control_characters" if high else None
 
 
 def script(record: Record, filters: Filters, label: str) -> str | None:
     """The letters must be of the script that the language label names (`fao_Latn`)."""
     name = label.split("_")[1]
-    pattern = None if name in _UNCHECKED else _script_pattern(name)
-    if pattern is None:
+    if name in _UNCHECKED:
         return None
-    letters = "".join(_LETTERS.findall((record.text or "")[:SAMPLE]))
+    try:
+        own, letters = of_scripts(record.text or "", _SCRIPTS.get(name, (name,)), SAMPLE)
+    except LookupError:
+        return None  # a script that this version of Unicode does not know
     if not letters:
         return "no_letters"
-    share = sum(map(len, pattern.findall(letters))) / len(letters)
-    return "wrong_script" if share < filters.min_script_share else None
+    return "wrong_script" if own < filters.min_script_share * letters else None
 
 
 def language_score(record: Record, filters: Filters) -> str | None:
@@ -97,17 +87,18 @@ def language_score(record: Record, filters: Filters) -> str | None:
 
 
 def symbols(record: Record, filters: Filters) -> str | None:
-    text = (record.text or "")[:SAMPLE]
-    found = len(_SYMBOL.findall(text))
-    return "symbols" if found > filters.max_symbol_share * len(text) else None
+    found = classes(record.text or "")[:SAMPLE]
+    high = count(found, SYMBOL) > filters.max_symbol_share * found.size
+    return "symbols" if high else None
 
 
 def repeated_lines(record: Record, filters: Filters) -> str | None:
     """Characters in lines that stood before in the document (as in Gopher, Rae et al. 2021)."""
     lines = [line for line in map(str.strip, (record.text or "").split("\n")) if line]
-    if len(lines) < 3:
+    counted = Counter(lines)
+    if len(lines) < 3 or len(counted) == len(lines):
         return None
-    repeated = sum((n - 1) * len(line) for line, n in Counter(lines).items())
+    repeated = sum((n - 1) * len(line) for line, n in counted.items() if n > 1)
     total = sum(map(len, lines))
     return "repeated_lines" if repeated > filters.max_repeated_line_share * total else None
 

@@ -109,7 +109,8 @@ class Tokenise(PipelineStep):
     def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
         folder = seal_folder(self.store.url, self.sealed.digest)
         encoder = Proving.of(folder)
-        special = np.array(self.sealed.special.ids(), np.uint32)
+        is_special = np.zeros(self.sealed.vocab_size, bool)
+        is_special[list(self.sealed.special.ids())] = True
         for batch in _batches(data):
             kept = [d for d in batch if _is_kept(d)]
             for item, group in groupby(kept, key=lambda d: d.metadata["file"]):
@@ -121,7 +122,7 @@ class Tokenise(PipelineStep):
                     record = document.metadata["record"]
                     if not tokens.size:
                         record.reason = "no_tokens"
-                    elif np.isin(special, tokens).any():
+                    elif is_special[tokens].any():
                         record.reason = "special_token"  # never a target, so never in a document
                     document.metadata["tokens"] = tokens
                     self.stat_update("tokens", value=tokens.size)

@@ -47,18 +47,26 @@ def join(url: str, *parts: str) -> str:
 
 
 def exists(url: str) -> bool:
+    if local := local_path(url):
+        return local.exists()
     fs, path = fsspec.core.url_to_fs(url)
     return bool(fs.exists(path))
 
 
 def read_bytes(url: str) -> bytes:
     """The file's bytes; FileNotFoundError when it is not there."""
+    if local := local_path(url):
+        return local.read_bytes()
     with fsspec.open(url, "rb") as file:
         return file.read()
 
 
 def local_path(url: str) -> Path | None:
     """The path when the URL is on a local disk (so it can be memory-mapped), else None."""
+    if "::" not in url and "://" not in url:
+        return Path(
+            os.path.abspath(os.path.expanduser(url))
+        )  # as fsspec has it, in a tenth of the time
     fs, path = fsspec.core.url_to_fs(url)
     return Path(path) if isinstance(fs, LocalFileSystem) else None
 
