@@ -22,27 +22,19 @@ from schemas.errors import UserError
 from schemas.manifest import ORDER_VERSION, load, load_shards, store_of
 from schemas.seal import Seal, require_same, seal_folder
 from schemas.store import Store, join, read_bytes
-from trainer.clock import tokens_done
 from trainer.mask import Masked, mask, mask_key, num_targets
 from trainer.open_shards import OpenShards
 from trainer.order import phase_key
 from trainer.pack import Pack, Piece
 from trainer.plan import Planner, WindowPlan
 from trainer.prefetch import prefetch
+from trainer.steps import BEGIN, State, Steps
 
 __all__ = ["Batch", "Pack", "Phase", "Piece", "State", "WindowPlan"]
 
 _OPEN_SHARDS = 4_096  # mapped at once; more than one for each of 1,833 languages
 _PLANS = 3  # the window in training, the one being loaded, the next
 _BATCHES_AHEAD = 2
-
-
-@dataclass(frozen=True, order=True)
-class State:
-    """A place in the sequence of packs: before this pack of this window."""
-
-    window: int = 0
-    pack: int = 0
 
 
 @dataclass(frozen=True)
@@ -126,17 +118,22 @@ class Phase:
         rate, vocab_size = self.manifest.mask_rate, self.manifest.vocab_size
         return mask(pack.ids, pack.eligible, rate, key, vocab_size, self.special)
 
+    @property
+    def steps(self) -> Steps:
+        """How its packs are taken by global batches."""
+        return Steps(
+            self.windows, self.manifest.budget_tokens, lambda window: self.plan(window).num_packs
+        )
+
     def clock(self, state: State) -> float:
         """Tokens of the budget done before a state; the whole budget at the end."""
-        budget, end = self.manifest.budget_tokens, self.windows
-        packs = self.plan(state.window).num_packs if state.pack else 1
-        return tokens_done(state.window, state.pack, packs, end, budget)
+        return self.steps.clock(state)
 
     def batches(
         self,
         rank: int = 0,
         world: int = 1,
-        start: State = State(),
+        start: State = BEGIN,
         batch_packs: Callable[[float], int] | None = None,
     ) -> Iterator[Batch]:
         """This rank's batches from a state on, a few loaded ahead by one thread.
@@ -147,7 +144,7 @@ class Phase:
         size = batch_packs or (lambda _: world)
         return prefetch(self._batches(rank, world, start, size), _BATCHES_AHEAD)
 
-    def packs(self, rank: int = 0, world: int = 1, start: State = State()) -> Iterator[Pack]:
+    def packs(self, rank: int = 0, world: int = 1, start: State = BEGIN) -> Iterator[Pack]:
         """This rank's packs from a state on."""
         for batch in self.batches(rank, world, start):
             yield from (pack for pack in batch.packs if pack is not None)
@@ -155,35 +152,18 @@ class Phase:
     def _batches(
         self, rank: int, world: int, start: State, batch_packs: Callable[[float], int]
     ) -> Iterator[Batch]:
-        state = self._settle(start)
-        while state.window < self.windows:
-            clock = self.clock(state)
-            packs, targets, tokens, after = self._take(state, batch_packs(clock))
-            mine = [self.pack(plan, index) for plan, index in packs[rank::world]]
-            empty = -(-len(packs) // world) - len(mine)
-            yield Batch((*mine, *[None] * empty), len(packs), targets, tokens, state, after, clock)
-            state = after
-
-    def _take(
-        self, state: State, wanted: int
-    ) -> tuple[list[tuple[WindowPlan, int]], int, int, State]:
-        """The next `wanted` packs or what is left; their targets and tokens; the state after."""
-        assert wanted > 0, wanted
-        packs: list[tuple[WindowPlan, int]] = []
-        targets = tokens = 0
-        while len(packs) < wanted and state.window < self.windows:
-            plan = self.plan(state.window)
-            end = min(state.pack + wanted - len(packs), plan.num_packs)
-            packs += [(plan, index) for index in range(state.pack, end)]
-            lengths = plan.pack_lengths[state.pack : end]
-            eligible = lengths - 2 * plan.pack_pieces[state.pack : end]
-            tokens += int(lengths.sum())
-            targets += int(num_targets(eligible, self.manifest.mask_rate).sum())
-            state = self._settle(State(state.window, end))
-        return packs, targets, tokens, state
-
-    def _settle(self, state: State) -> State:
-        """The same place, named by the pack that comes next, or by the end (N, 0)."""
-        while state.window < self.windows and state.pack >= self.plan(state.window).num_packs:
-            state = State(state.window + 1)
-        return state
+        for step in self.steps.walk(start, batch_packs):
+            plans = {window: self.plan(window) for window, _, _ in step.spans}
+            targets = tokens = 0
+            for window, first, last in step.spans:
+                lengths = plans[window].pack_lengths[first:last]
+                eligible = lengths - 2 * plans[window].pack_pieces[first:last]
+                tokens += int(lengths.sum())
+                targets += int(num_targets(eligible, self.manifest.mask_rate).sum())
+            mine = [self.pack(plans[window], index) for window, index in step.packs[rank::world]]
+            num_packs = len(step.packs)
+            empty = -(-num_packs // world) - len(mine)
+            packs = (*mine, *[None] * empty)
+            yield Batch(
+                packs, num_packs, targets, tokens, step.first, step.after, step.clock_tokens
+            )
