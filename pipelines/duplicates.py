@@ -3,16 +3,16 @@
 Of equal texts the one of the smallest (held out first, place of its source in the recipe, key)
 stays; text that is held out anywhere is trained on nowhere.
 
-The groups are found once for a set of strata (Beam, over document metadata); a phase then picks the
-keepers among the strata it reads, in memory.
+The groups are found once for a set of strata (Beam, in the buckets of pipelines/copies.py): memory
+is that of a bucket and of what occurs twice. A phase picks the keepers among the strata it reads.
 """
 
 from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -20,11 +20,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from schemas import exclusions
-from schemas.catalogue import Catalogue
-from schemas.digest import Json, content_id
+from schemas.catalogue import Catalogue, Listed
+from schemas.digest import content_id
+from schemas.profile import IN_PROCESS
 from schemas.shard import digest_of, open_shard
 from schemas.store import Store, exists, join, read_bytes, write_bytes
 from schemas.stratum import HELDOUT
+
+if TYPE_CHECKING:
+    from pipelines.copies import Documents
 
 IN_HELDOUT = "in_heldout"
 CROSS_SOURCE = "cross_source_duplicate"
@@ -43,30 +47,6 @@ GROUPS = pa.schema(
 )
 
 
-@dataclass(frozen=True)
-class ShardRef:
-    """A shard to look for duplicates in."""
-
-    url: str
-    stratum: str
-    held_out: bool
-    source_rank: int
-
-
-def read_documents(ref: ShardRef) -> Iterator[tuple[str, list[Json]]]:
-    """(text hash, a row of GROUPS) for each document of a shard."""
-    shard = open_shard(ref.url)
-    names = ("text_hash", "key", "doc_id")
-    columns = (shard.table.column(name).to_pylist() for name in names)
-    lengths = shard.lengths.tolist()
-    rows = zip(*columns, lengths, strict=True)
-    digest = digest_of(ref.url)
-    for document, (text_hash, key, doc_id, length) in enumerate(rows):
-        text = text_hash.hex()
-        place = [ref.stratum, digest, document, length, doc_id]
-        yield text, [text, ref.held_out, ref.source_rank, key, *place]
-
-
 def find_groups(store: Store, catalogue: Catalogue, sources: Sequence[str]) -> pa.Table:
     """All documents whose text stands in more than one place (GROUPS schema).
 
@@ -82,33 +62,80 @@ def find_groups(store: Store, catalogue: Catalogue, sources: Sequence[str]) -> p
 
 
 def _find(store: Store, catalogue: Catalogue, sources: Sequence[str]) -> pa.Table:
+    """Which texts occur twice, in buckets of hashes; then the documents that have one of them."""
     import apache_beam as beam
-    from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-    from pipelines.decide import WriteRows, read_written
+    from pipelines.copies import Copies, num_buckets, read_keepers
+    from pipelines.decide import FOUND, WriteRows, read_written, runner_of
 
-    refs = []
-    for place, url in zip(
-        catalogue.shards.column("stratum").to_pylist(), catalogue.urls(store), strict=True
-    ):
-        stratum = catalogue.strata[place]
-        rank = sources.index(stratum.name.source.split("/")[0])
-        refs.append(ShardRef(url, stratum.id, stratum.name.tier == HELDOUT, rank))
+    urls = list(catalogue.urls(store))
+    buckets = num_buckets(sum(catalogue.shards.column("documents").to_pylist()))
     with tempfile.TemporaryDirectory(prefix="mmbert-groups-") as folder:
-        with beam.Pipeline(runner=FnApiRunner()) as pipeline:
+        with beam.Pipeline(*runner_of(IN_PROCESS)) as pipeline:
             _ = (
                 pipeline
-                | beam.Create(refs)
+                | beam.Create(enumerate(urls))
                 | beam.Reshuffle()
-                | beam.FlatMap(read_documents)
-                | beam.GroupByKey()
-                | beam.Map(lambda group: list(group[1]))
-                | beam.Filter(lambda rows: len(rows) > 1)
-                | beam.FlatMap(lambda rows: rows)
-                | WriteRows(folder)
+                | beam.MapTuple(lambda file, url: (_documents(file, url), buckets))
+                | Copies(join(folder, "copies"))
+                | WriteRows(join(folder, "found"))
             )
-        table = read_written(folder, GROUPS)
+        found = read_written(join(folder, "found"), FOUND).column("url").to_pylist()
+        twice = pa.concat_arrays(
+            [pa.array([], pa.binary(16))]
+            + [
+                read_keepers(url).column("shared").combine_chunks().cast(pa.binary(16))
+                for url in found
+            ]
+        )
+    tables = [GROUPS.empty_table()]
+    if len(twice):
+        for place, url in zip(catalogue.shards.column("stratum").to_pylist(), urls, strict=True):
+            stratum = catalogue.strata[place]
+            rank = sources.index(stratum.name.source.split("/")[0])
+            tables.append(_rows(url, stratum, rank, twice))
+    table = pa.concat_tables(tables)
     return table.sort_by([("shard", "ascending"), ("document", "ascending")])
+
+
+def _documents(file: int, url: str) -> Documents:
+    """What finds the copies of a shard's documents."""
+    from pipelines.copies import Documents
+
+    table = open_shard(url).table
+    nothing = np.zeros(table.num_rows, np.int64)
+    return Documents(
+        origin="",
+        split_rank=0,
+        file=file,
+        key=table.column("key").to_numpy(),
+        record=np.arange(table.num_rows),
+        text=np.frombuffer(b"".join(table.column("text_hash").to_pylist()), "<u8").reshape(-1, 2),
+        bands=np.zeros(0, np.uint64),
+        num_bands=nothing,
+    )
+
+
+def _rows(url: str, stratum: Listed, source_rank: int, texts: pa.Array) -> pa.Table:
+    """The documents of a shard (GROUPS schema) that have one of these texts."""
+    shard = open_shard(url)
+    mine = pc.is_in(shard.table.column("text_hash"), value_set=texts)
+    document = np.flatnonzero(mine.to_numpy())
+    found = shard.table.select(["text_hash", "key", "doc_id"]).take(pa.array(document))
+    return pa.table(
+        {
+            "text_hash": [text.hex() for text in found.column("text_hash").to_pylist()],
+            "held_out": [stratum.name.tier == HELDOUT] * document.size,
+            "source_rank": [source_rank] * document.size,
+            "key": found.column("key"),
+            "stratum": [stratum.id] * document.size,
+            "shard": [digest_of(url)] * document.size,
+            "document": document,
+            "num_tokens": shard.lengths[document],
+            "doc_id": found.column("doc_id").cast(pa.string()),
+        },
+        GROUPS,
+    )
 
 
 def duplicates(groups: pa.Table, read: set[str]) -> pa.Table:
