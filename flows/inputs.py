@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from flows.supply import has_published_sizes
+from pipelines.evaluation_texts import list_files
 from pipelines.remote import ask
 from pipelines.source_files import sample_hint
 from schemas.errors import UserError
@@ -74,7 +75,12 @@ def missing_inputs(recipe: Recipe) -> tuple[Missing, ...]:
 
 
 def require_inputs(recipe: Recipe) -> None:
-    """UserError, before any work, when inputs cannot be had, or a start model does not fit."""
+    """UserError, before any work, when inputs cannot be had, or a start model does not fit.
+
+    Of lists that lie elsewhere (exclusions at a URL) the step that reads them tells.
+    """
+    for key, places in recipe.exclusions:
+        list_files([place for place in places if "://" not in place], f"exclusions.{key}")
     missing = missing_inputs(recipe)
     lost = [recipe.sources[m.source] for m in missing if m.source is not None]
     can_be_planned = all(has_published_sizes(source) for source in lost)

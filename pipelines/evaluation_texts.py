@@ -24,11 +24,16 @@ from schemas.store import read_bytes
 
 
 def find_files(places: Sequence[str], key: str) -> dict[str, bytes]:
-    """URL -> bytes of the files that paths, URLs and globs name; UserError where one names none.
+    """URL -> bytes of the files that paths, URLs and globs name; raises as `list_files` does."""
+    return {url: read_bytes(url) for url in list_files(places, key)}
+
+
+def list_files(places: Sequence[str], key: str) -> list[str]:
+    """URLs of the files that paths, URLs and globs name; UserError where one names none.
 
     `key` is what the recipe calls them.
     """
-    files: dict[str, bytes] = {}
+    files: list[str] = []
     for place in places:
         fs, path = fsspec.core.url_to_fs(place)
         found = sorted(found for found in fs.glob(path) if fs.isfile(found))
@@ -37,7 +42,7 @@ def find_files(places: Sequence[str], key: str) -> dict[str, bytes]:
                 f"{key}: {place} names no file; mend it, or quote a glob so that the shell leaves "
                 "it alone"
             )
-        files |= {url: read_bytes(url) for url in map(fs.unstrip_protocol, found)}
+        files += map(fs.unstrip_protocol, found)
     return files
 
 

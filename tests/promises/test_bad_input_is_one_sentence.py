@@ -60,6 +60,11 @@ def test_a_missing_source_path(refuse: Refuse, tmp_path: Path, command: tuple[st
     assert "--set sources.dclm.path=DIR" in told
 
 
+def test_a_list_of_evaluation_files_that_names_none(refuse: Refuse, tmp_path: Path) -> None:
+    told = refuse(*DATA, **{"exclusions.contamination": f'["{tmp_path}/none-*.jsonl"]'})
+    assert told.startswith(f"exclusions.contamination: {tmp_path}/none-*.jsonl names no file")
+
+
 def test_an_unknown_recipe_key(refuse: Refuse, tmp_path: Path) -> None:
     recipe = tmp_path / "mine.toml"
     recipe.write_text('extends = "tiny"\nname = "mine"\n\n[phases.pretrain]\ntua = 0.5\n')
