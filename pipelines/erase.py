@@ -19,12 +19,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines import spill as spills
-from pipelines.takedowns import documents_named
 from schemas import erased as records
 from schemas import exclusions
 from schemas import manifest as manifests
 from schemas import run as runs
 from schemas.digest import sha256
+from schemas.doc_names import documents_named
 from schemas.erased import ErasedShard
 from schemas.errors import UserError
 from schemas.find_manifest import all_manifests

@@ -10,7 +10,9 @@ One JSON object a line, appended and flushed by rank 0:
              phase: also the model before any (untrained, start) and the one of several (release)
              {"kind": "machine", phase, step, device, ...}                trainer/machine.py
              {"kind": "warning", phase, step, text}
-    journal  {phase, window, first_step, packs, tokens, plan_digest}          one line a window
+    journal  {phase, window, first_step, packs, tokens, plan_digest}          JournalLine
+
+trainer/past.py reads both.
 
 `tokens` of a step is its clock. A run that resumes first drops the lines that its checkpoint does
 not know, so both files read as if the run had never been stopped.
@@ -24,8 +26,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from schemas.digest import Json
+from schemas.ledger import Frozen
 from schemas.store import write_bytes
-from trainer.failure import TrainingFailure
 
 
 class Lines:
@@ -76,12 +78,26 @@ def _is_after(line: dict[str, Json], phase: str, step: int) -> bool:
     return int(str(at)) > step or line.get("event") == "end"
 
 
+class JournalLine(Frozen):
+    """A window as it was planned, before its first step (as the log counts steps)."""
+
+    phase: str
+    window: int
+    first_step: int
+    packs: int
+    tokens: int
+    plan_digest: str
+
+
 class Journal:
-    """One line a window: what was planned, before its first step."""
+    """One line a window."""
 
     def __init__(self, folder: Path, write: bool) -> None:
         self._write = write
         self.lines = Lines(folder / "journal.jsonl", write)
+
+    def read(self) -> list[JournalLine]:
+        return [JournalLine.model_validate(line) for line in self.lines.read()]
 
     def rewind(self, phase: str, step: int) -> None:
         self.lines.rewind(phase, step)
@@ -93,25 +109,33 @@ class Journal:
 
         Raises TrainingFailure when the plan differs from the one that was begun.
         """
+        from trainer.failure import (
+            TrainingFailure,  # it imports torch, which a reader does not need
+        )
+
         if not self._write:
             return
-        for line in reversed(self.lines.read()):
-            if line["phase"] == phase and line["window"] == window:
-                if line["plan_digest"] != plan_digest:
-                    raise TrainingFailure(
-                        f"window {window} of phase {phase} was begun with plan "
-                        f"{line['plan_digest']} and is now planned as {plan_digest}: its shards "
-                        "(`mmbert verify` names a damaged one) or this program changed in between; "
-                        "bring the old ones back, or start the run afresh under another name"
-                    )
+        for begun in reversed(self.read()):
+            if (begun.phase, begun.window) == (phase, window):
+                if begun.plan_digest != plan_digest:
+                    raise TrainingFailure(other_plan(begun, plan_digest))
                 return
-        self.lines.append(
-            {
-                "phase": phase,
-                "window": window,
-                "first_step": first_step,
-                "packs": packs,
-                "tokens": tokens,
-                "plan_digest": plan_digest,
-            }
+        line = JournalLine(
+            phase=phase,
+            window=window,
+            first_step=first_step,
+            packs=packs,
+            tokens=tokens,
+            plan_digest=plan_digest,
         )
+        self.lines.append(line.model_dump())
+
+
+def other_plan(begun: JournalLine, plan_digest: str) -> str:
+    """What is said of a window that is planned otherwise than it was begun."""
+    return (
+        f"window {begun.window} of phase {begun.phase} was begun with plan {begun.plan_digest} and "
+        f"is now planned as {plan_digest}: its shards (`mmbert verify` names a damaged one) or "
+        "this program changed in between; bring the old ones back, or start the run afresh under "
+        "another name"
+    )

@@ -42,7 +42,7 @@ from trainer.optimiser import set_lr
 from trainer.phase import Batch, Phase, State
 from trainer.release import release
 from trainer.results import export, score, snapshot
-from trainer.schedule import batch_packs, learning_rate
+from trainer.schedule import batch_schedule, learning_rate
 from trainer.session import Session
 from trainer.step_log import StepLog
 
@@ -106,13 +106,11 @@ def train_phase(session: Session, phase: RunPhase) -> Point:
 
 def batches(session: Session, phase: RunPhase, data: Phase, point: Point) -> Iterator[Batch]:
     """This rank's parts of the global batches from a point on."""
-    settings = phase.settings
-    least = settings.min_batch_packs or settings.batch_packs
     return data.batches(
         session.ranks.rank,
         session.ranks.world,
         State(point.window, point.pack),
-        lambda t: batch_packs(t, settings.batch_warmup_tokens, least, settings.batch_packs),
+        batch_schedule(phase.settings),
     )
 
 

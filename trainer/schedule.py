@@ -14,7 +14,11 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from typing import Literal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:  # arithmetic needs no pydantic
+    from schemas.recipe import Phase
 
 Shape = Literal["constant", "linear", "one-minus-sqrt"]
 
@@ -49,3 +53,10 @@ def batch_packs(tokens_done: float, warmup_tokens: int, min_packs: int, max_pack
     return min_packs + bisect_right(
         sizes, share_done, key=lambda b: (b + min_packs) * (b - min_packs + 1) // 2
     )
+
+
+def batch_schedule(settings: Phase) -> Callable[[float], int]:
+    """`batch_packs` of a phase: packs of the global batch by its clock."""
+    most = settings.batch_packs
+    least = settings.min_batch_packs or most
+    return lambda clock: batch_packs(clock, settings.batch_warmup_tokens, least, most)
