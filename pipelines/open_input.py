@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from typing import IO
 
 from pipelines.inventory import InputFile
-from pipelines.remote import ask, file_system, info_of, retried, version_of
+from pipelines.remote import info_of, version_of
 from schemas.errors import UserError
+from schemas.remote import ask, file_system, retried
 from schemas.store import local_path
 
 BLOCK_BYTES = 4 << 20  # of one request: what a broken one repeats

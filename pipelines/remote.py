@@ -1,79 +1,32 @@
-"""What is elsewhere: file systems that wait patiently, and what they say of a file's content.
+"""What a remote source says of itself: its files, and which content they have.
 
-In: a URL. Out: its fsspec file system, set to give up on a silent server; `retried`, through which
-every look-up and read goes; `version_of`, which tells two contents of one name apart; `pinned`, an
-address of the hub with its commit. fsspec's own clients try again unevenly: that of https never,
-s3's for half a second, the hub's for 15 s; none notices a body that ends too early.
+In: a URL. Out: `info_of` a file, the `files_below` a folder; `version_of`, which tells two contents
+of one name apart; `pinned`, an address of the hub with its commit. All through schemas/remote.py,
+so with patience.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-import fsspec
-import tenacity
 from fsspec.implementations.local import LocalFileSystem
 
-from schemas.errors import UserError
-from schemas.store import local_path
+from schemas.remote import ask, file_system, retried
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_file_system import HfFileSystemResolvedRepositoryPath
 
-T = TypeVar("T")
-
-NUM_TRIES = 8
-FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0  # doubled after each try: two minutes in all
-CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 15.0, 60.0
 MODIFIED = "modified:"  # a version that is a time, which says nothing of the content
 
 _COMMIT = re.compile(r"@[0-9a-f]{40}(/|$)")
-# Their errors are no OSError in general.
-_CLIENTS = {"aiohttp", "aiobotocore", "botocore", "fsspec", "httpx", "httpx2", "huggingface_hub"}
-_DEFINITE = (FileNotFoundError, PermissionError, IsADirectoryError)
-_PASSING_STATUS = {408, 425, 429}  # of the 4xx
-
-
-def file_system(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    """The file system of an input and the path in it."""
-    protocol = url.partition("://")[0] if "://" in url else "file"
-    options: dict[str, object] = {}
-    if protocol in ("http", "https"):
-        import aiohttp
-
-        timeout = aiohttp.ClientTimeout(
-            total=300, sock_connect=CONNECT_TIMEOUT_S, sock_read=READ_TIMEOUT_S
-        )
-        # A server that compresses on the way gives other bytes than those of its file.
-        options = {
-            "client_kwargs": {"timeout": timeout},
-            "headers": {"Accept-Encoding": "identity"},
-        }
-    elif protocol in ("s3", "s3a"):
-        wait = {"connect_timeout": CONNECT_TIMEOUT_S, "read_timeout": READ_TIMEOUT_S}
-        options = {"config_kwargs": wait}
-    fs, path = fsspec.core.url_to_fs(url, **options)
-    return fs, path
 
 
 def info_of(url: str) -> dict[str, object]:
     """What its file system says of a file or folder; FileNotFoundError where there is none."""
     return retried(lambda: ask(url), url)
-
-
-def ask(url: str) -> dict[str, object]:
-    """The same, in one try; whatever error its file system has."""
-    fs, path = file_system(url)
-    try:
-        return dict(fs.info(path))
-    except FileNotFoundError as error:
-        # fsspec says so of any https server that did not answer.
-        if error.__cause__ is not None and _status(error.__cause__) != 404:
-            raise error.__cause__ from None
-        raise
 
 
 def files_below(url: str) -> dict[str, dict[str, object]]:
@@ -94,69 +47,6 @@ def files_below(url: str) -> dict[str, dict[str, object]]:
             else:
                 found[info["name"]] = info
     return found
-
-
-def retried(call: Callable[[], T], url: str) -> T:
-    """What `call` returns, tried again with exponential backoff while the network is at fault.
-
-    Raises UserError after the last try, or at once where the server refuses; errors that are not
-    the network's, and FileNotFoundError, as they are.
-    """
-    tries = tenacity.Retrying(
-        retry=tenacity.retry_if_exception(_may_pass if local_path(url) is None else _never),
-        wait=tenacity.wait_exponential_jitter(FIRST_WAIT_S, LONGEST_WAIT_S, jitter=FIRST_WAIT_S),
-        stop=tenacity.stop_after_attempt(NUM_TRIES),
-        reraise=True,
-    )
-    try:
-        return tries(call)
-    except FileNotFoundError:
-        raise
-    except Exception as error:
-        if not _is_of_network(error):
-            raise
-        raise UserError(_told(error, url)) from error
-
-
-def _told(error: Exception, url: str) -> str:
-    reason = " ".join(str(error).split())[:160] or type(error).__name__
-    if local_path(url) is not None:
-        return f"{url} cannot be read ({reason}); mend that and run the same command again"
-    if _may_pass(error):
-        return (
-            f"{url} could not be read in {NUM_TRIES} tries ({reason}); the same command goes on "
-            "from here once its server answers"
-        )
-    return f"{url} is refused ({reason}); give its credentials or read a copy"
-
-
-def _is_of_network(error: BaseException) -> bool:
-    return isinstance(error, OSError) or type(error).__module__.partition(".")[0] in _CLIENTS
-
-
-def _may_pass(error: BaseException) -> bool:
-    """Whether another try may go better."""
-    if not _is_of_network(error) or isinstance(error, _DEFINITE):
-        return False
-    if "Credentials" in type(error).__name__:  # botocore found none
-        return False
-    status = _status(error)
-    return status is None or status in _PASSING_STATUS or not 400 <= status < 500
-
-
-def _never(error: BaseException) -> bool:
-    return False
-
-
-def _status(error: BaseException) -> int | None:
-    """The HTTP status of an error of aiohttp or of the hub's client."""
-    for found in (
-        getattr(error, "status", None),
-        getattr(getattr(error, "response", None), "status_code", None),
-    ):
-        if isinstance(found, int):
-            return found
-    return None
 
 
 def version_of(info: Mapping[str, object]) -> str:

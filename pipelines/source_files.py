@@ -13,8 +13,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from pipelines.remote import file_system, files_below, info_of, pinned, retried, version_of
+from pipelines.remote import files_below, info_of, pinned, version_of
 from schemas.errors import UserError
+from schemas.remote import file_system, retried
 from schemas.text import Source
 
 TEXT = re.compile(r"\.parquet$|\.jsonl?(\.gz|\.zst)?$")

@@ -22,10 +22,11 @@ import zstandard
 from pipelines.decompress import Break, decompress
 from pipelines.inventory import InputFile
 from pipelines.open_input import open_input
-from pipelines.remote import file_system, info_of, pinned, retried, version_of
+from pipelines.remote import info_of, pinned, version_of
 from pipelines.sample import plan
 from pipelines.source_files import TEXT
 from schemas.errors import UserError
+from schemas.remote import file_system, retried
 
 FINEWEB2 = "hf://datasets/HuggingFaceFW/fineweb-2"
 DCLM = "hf://datasets/mlfoundations/dclm-baseline-1.0"

@@ -14,12 +14,13 @@ from pathlib import Path
 import pytest
 
 from pipelines import open_input as inputs
-from pipelines import remote
 from pipelines.inventory import InputFile, inventory
 from pipelines.open_input import open_input
-from pipelines.remote import file_system, info_of, version_of
+from pipelines.remote import info_of, version_of
+from schemas import remote
 from schemas.errors import UserError
 from schemas.recipe import Recipe
+from schemas.remote import file_system
 from schemas.text import Source
 from tests import corpora
 from tests.building import build_store, files_of
