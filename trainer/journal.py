@@ -12,10 +12,8 @@ One JSON object a line, appended and flushed by rank 0:
              {"kind": "warning", phase, step, text}
     journal  {phase, window, first_step, packs, tokens, plan_digest}          JournalLine
 
-trainer/past.py reads both.
-
 `tokens` of a step is its clock. A run that resumes first drops the lines that its checkpoint does
-not know, so both files read as if the run had never been stopped.
+not know, so both files read as if the run had never been stopped. trainer/past.py reads both.
 """
 
 from __future__ import annotations
