@@ -87,26 +87,40 @@ def best_fit(lengths: I64, packing: Packing) -> tuple[I64, int]:
 
     lengths [r] in the order of placement, BOS and EOS counted, none above packing.pack_tokens.
     """
+    longest = int(lengths.max(initial=0))
+    assert longest <= packing.pack_tokens, f"a row of {longest} tokens is longer than a pack"
     packs: list[int] = []
-    num_pieces: list[int] = []
-    # Open packs as room * 2**32 + number, sorted: the first that holds n is the first >= n * 2**32.
-    # A list of a few thousand integers costs less to keep sorted than any tree in Python.
-    open_packs: list[int] = []
+    # One pack at most holds a row of any length: were there two, the second was opened in vain. The
+    # rest wait as room * 2**32 + number, sorted: the first that holds n is the first >= n * 2**32.
+    # So most rows cost one comparison; a list of a few hundred integers costs less to keep sorted
+    # than any tree in Python.
+    newest, room, places = -1, 0, 0
+    waiting: list[int] = []
+    places_of: dict[int, int] = {}
+    widest = -1  # the room of the last that waits
     for length in lengths.tolist():
-        at = bisect_left(open_packs, length << 32)
-        if at < len(open_packs):
-            found = open_packs.pop(at)
-            room, pack = found >> 32, found & 0xFFFFFFFF
-        else:
-            room, pack = packing.pack_tokens, len(num_pieces)
-            num_pieces.append(0)
+        if not widest < length <= room:
+            at = bisect_left(waiting, length << 32)
+            if at < len(waiting):
+                found = waiting.pop(at) - (length << 32)
+                pack = found & 0xFFFFFFFF
+                packs.append(pack)
+                places_of[pack] -= 1
+                if places_of[pack] and found >> 32 >= _SMALLEST_ROW:
+                    insort(waiting, found)
+                widest = waiting[-1] >> 32 if waiting else -1
+                continue
+            newest, room, places = newest + 1, packing.pack_tokens, packing.max_pieces
+        packs.append(newest)
         room -= length
-        assert room >= 0, f"a row of {length} tokens is longer than a pack"
-        packs.append(pack)
-        num_pieces[pack] += 1
-        if room >= _SMALLEST_ROW and num_pieces[pack] < packing.max_pieces:
-            insort(open_packs, room << 32 | pack)
-    return np.array(packs, dtype=np.int64), len(num_pieces)
+        places -= 1
+        if room < longest or not places:
+            if room >= _SMALLEST_ROW and places:
+                insort(waiting, room << 32 | newest)
+                places_of[newest] = places
+                widest = waiting[-1] >> 32
+            room = 0
+    return np.array(packs, dtype=np.int64), newest + 1
 
 
 def arrange(key: int, window: int, hashes: U64, lengths: I64, packing: Packing) -> tuple[I64, I64]:
