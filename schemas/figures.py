@@ -33,6 +33,11 @@ def duration(seconds: float) -> str:
     return f"{seconds / 86_400:.3g} days"
 
 
+def taus(first: float, last: float | None) -> str:
+    """`0.7`; `0.7 to 0.3` of a tau that changes over a phase."""
+    return f"{first:g}" if last is None else f"{first:g} to {last:g}"
+
+
 def bits(value: float | None) -> str:
     """Of bits per byte: `1.234`; nothing where there is no figure."""
     return "" if value is None else f"{value:.{DECIMALS}f}"

@@ -3,18 +3,25 @@
 JSON, small enough to diff; beside it `shards.arrow`, one row a shard. Written once, last. Targets
 q(l) are tokens of the pool and sum to `pool_tokens` exactly; `rows` K(l) are what the phase
 delivers over its whole budget. BOS and EOS count as tokens everywhere in a manifest.
+
+Where weights change inside the phase, `knots` are windows w_1 < w_2 < ... and those of a stratum
+the rows it has delivered before each: between two of them rows fall evenly (trainer/order.py). A
+segment goes on with the rows of another manifest: schemas/segments.py.
 """
 
 from __future__ import annotations
 
 import io
+from itertools import pairwise
+from typing import Self
 
 import pyarrow as pa
 import pyarrow.ipc as ipc
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from schemas.digest import content_id, sha256
 from schemas.exclusions import ExclusionRef
+from schemas.figures import taus
 from schemas.ledger import Frozen, Ledger
 from schemas.store import Store, join, read_bytes, write_bytes, write_json
 
@@ -30,6 +37,11 @@ SHARDS = pa.schema(
         ("tokens", pa.int64()),  # of those rows
     ]
 )
+
+
+# Left out where they say nothing, so that manifests without them keep their ids.
+def _empty(value: object) -> bool:
+    return value is None or value == ()
 
 
 class Packing(Frozen):
@@ -50,6 +62,7 @@ class StratumShare(Frozen):
     tokens_available: int  # T
     target_tokens: int  # q, of the pool
     rows: int  # K, over the budget
+    knots: tuple[int, ...] = Field((), exclude_if=_empty)  # rows before the manifest's knots
 
 
 class LanguageShare(Frozen):
@@ -72,6 +85,13 @@ class Absence(Frozen):
     reason: str
 
 
+class Continuation(Frozen):
+    """What a segment goes on with, and the first window that is its own."""
+
+    manifest: str  # id, of the same recipe and phase
+    from_window: int = Field(gt=0)
+
+
 class Manifest(Frozen):
     """`manifest.json`; `id` is the digest of all that follows it but `shard_table`."""
 
@@ -86,6 +106,7 @@ class Manifest(Frozen):
     context: int
     mask_rate: float
     tau: float
+    tau_end: float | None = Field(None, exclude_if=_empty)  # it falls to this over the phase
     max_epochs: float
     min_tokens: int = 0
     weight_by: str = "language"
@@ -93,12 +114,37 @@ class Manifest(Frozen):
     budget_tokens: int
     packing: Packing
     windows: int  # N
+    knots: tuple[int, ...] = Field((), exclude_if=_empty)  # windows inside the phase
+    continues: Continuation | None = Field(None, exclude_if=_empty)
     languages: tuple[LanguageShare, ...]
     strata: tuple[StratumShare, ...]
     absent: tuple[Absence, ...] = ()
     exclusions: tuple[ExclusionRef, ...] = ()
     ledger: Ledger  # of all its strata, unreadable spans left to the strata
     shard_table: str = ""  # sha256 of shards.arrow, whose content follows from the rest
+
+    @model_validator(mode="after")
+    def _knots(self) -> Self:
+        rising = all(a < b for a, b in pairwise((0, *self.knots, self.windows)))
+        if self.knots and not rising:
+            raise ValueError("knots must rise inside the phase")
+        for stratum in self.strata:
+            rows = (0, *stratum.knots, stratum.rows)
+            if len(rows) != len(self.knots) + 2 or any(a > b for a, b in pairwise(rows)):
+                raise ValueError(
+                    f"the rows of stratum {stratum.id} must not fall from knot to knot"
+                )
+        return self
+
+    @property
+    def from_window(self) -> int:
+        """The first window that it plans; a segment's are not from 0."""
+        return self.continues.from_window if self.continues else 0
+
+    @property
+    def taus(self) -> str:
+        """`0.7`, or `0.7 to 0.3` where tau changes over the phase."""
+        return taus(self.tau, self.tau_end)
 
     def sealed(self) -> Manifest:
         """Self with its id."""

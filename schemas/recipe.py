@@ -104,6 +104,13 @@ class Phase(Frozen):
     languages: str | tuple[str, ...] = Field(description="a named set, or ISO 639-3 codes")
     strict: bool = Field(False, description="refuse when a member of the set has no text")
     tau: float = Field(ge=0, le=1)
+    tau_end: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        exclude_if=lambda tau: tau is None,  # so that runs without one keep their ids
+        description="tau moves evenly from `tau` to this over the phase",
+    )
     max_epochs: float = Field(1.0, gt=0, description="of the pool: no language exceeds it")
     min_tokens: int = Field(
         0, ge=0, description="of the pool: no language of the temperature group gets less, or all"

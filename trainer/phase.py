@@ -21,10 +21,11 @@ import numpy as np
 from schemas.errors import UserError
 from schemas.manifest import ORDER_VERSION, load, load_shards, store_of
 from schemas.seal import Seal, require_same, seal_folder
+from schemas.segments import line_of
 from schemas.store import Store, join, read_bytes
 from trainer.mask import Masked, mask, mask_key, num_targets
 from trainer.open_shards import OpenShards
-from trainer.order import phase_key
+from trainer.order import Schedule, phase_key
 from trainer.pack import Pack, Piece
 from trainer.plan import Planner, WindowPlan
 from trainer.prefetch import prefetch
@@ -68,7 +69,9 @@ class Phase:
         self.key = phase_key(self.manifest.seed, self.manifest.phase)
         table = load_shards(manifest_url)
         self._shards = OpenShards(self.manifest, table, self.store, self.key, _OPEN_SHARDS)
-        self._planner = Planner(self.manifest, table.column("stratum").to_numpy(), self._shards)
+        self.line = line_of(self.store, self.manifest)
+        strata = table.column("stratum").to_numpy()
+        self._planner = Planner(self.manifest, Schedule.of(*self.line), strata, self._shards)
         self._plans: OrderedDict[int, WindowPlan] = OrderedDict()
         self._lock = RLock()  # the prefetch thread plans too
 

@@ -17,7 +17,7 @@ from schemas.keyed import U64
 from schemas.manifest import Manifest
 from schemas.rows import I64
 from trainer.open_shards import OpenShards
-from trainer.order import delivered, id64, spans, when_offsets
+from trainer.order import Schedule, id64, spans
 from trainer.pack import arrange, row_hashes
 
 
@@ -76,14 +76,18 @@ class WindowPlan:
 class Planner:
     """Plans the windows of a phase; holds what is the same in all of them."""
 
-    def __init__(self, manifest: Manifest, stratum_of_shard: NDArray[np.int32], shards: OpenShards):
+    def __init__(
+        self,
+        manifest: Manifest,
+        schedule: Schedule,
+        stratum_of_shard: NDArray[np.int32],
+        shards: OpenShards,
+    ):
         self._key = shards.key
         self._manifest = manifest
+        self._schedule = schedule
         self._shards = shards
         self._ids = [id64(stratum.id) for stratum in manifest.strata]
-        self._quotas: I64 = np.array([stratum.rows for stratum in manifest.strata], np.int64)
-        ids = np.array(self._ids, np.uint64)
-        self._offsets = when_offsets(self._key, ids, manifest.windows)
         order = np.argsort(stratum_of_shard, kind="stable")
         strata = np.arange(1, len(manifest.strata))
         self._shards_of = np.split(order, np.searchsorted(stratum_of_shard[order], strata))
@@ -96,10 +100,8 @@ class Planner:
                 )
 
     def plan(self, window: int) -> WindowPlan:
-        num_windows = self._manifest.windows
-        assert 0 <= window < num_windows, window
-        first = delivered(self._quotas, self._offsets, window, num_windows)
-        last = delivered(self._quotas, self._offsets, window + 1, num_windows)
+        assert 0 <= window < self._manifest.windows, window
+        first, last = self._schedule.delivered(window), self._schedule.delivered(window + 1)
         parts = [_NO_ROWS]
         hashes = [np.empty(0, np.uint64)]
         for stratum in np.flatnonzero(last > first).tolist():

@@ -1,7 +1,8 @@
 """Exposure: how much of each language a branch of a run has been trained on so far.
 
-    rows    C(w) = floor((w K + U) / N) of a stratum before window w of N: exact (trainer/order.py);
-            inside a window, a share p of its packs counts as p of its rows
+    rows    C(w) of a stratum before window w: exact (trainer/order.py), but within two rows before
+            the window from which the manifest continues another; inside a window, a share p of its
+            packs counts as p of its rows
     tokens  rows x T / R, the mean tokens of a row of the stratum; BOS and EOS counted
     epochs  tokens over the tokens that the phase had of the language
 
@@ -19,15 +20,13 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
 from schemas.digest import Json
 from schemas.language import split_subset
 from schemas.manifest import Manifest, load
 from schemas.rows import I64
 from schemas.run import Run
 from schemas.store import Store
-from trainer.order import delivered, id64, phase_key, when_offsets
+from trainer.order import Schedule
 
 if TYPE_CHECKING:
     from trainer.checkpoint import Point  # it imports torch, which a report has no use for
@@ -116,7 +115,4 @@ def manifests_of(run: Run, store: Store) -> Callable[[str], Manifest]:
 
 def _rows(manifest: Manifest, window: int) -> I64:
     """C(window) of each stratum."""
-    quotas = np.array([stratum.rows for stratum in manifest.strata], np.int64)
-    ids = np.array([id64(stratum.id) for stratum in manifest.strata], np.uint64)
-    key = phase_key(manifest.seed, manifest.phase)
-    return delivered(quotas, when_offsets(key, ids, manifest.windows), window, manifest.windows)
+    return Schedule.of(manifest).delivered(window)

@@ -1,0 +1,47 @@
+"""Segments: which manifest plans which windows of a phase.
+
+A manifest that continues another plans the windows from `continues.from_window` on, and the other
+those before. So a phase may change what it reads while a run is in it (another mixture, a
+takedown, one more language), and the order of what it has read stays what it was. Strata, shards
+and exclusions of a segment begin with those of the manifest before it, in the same order, so that
+its own tables serve for all windows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from schemas import manifest as manifests
+from schemas.errors import UserError
+from schemas.manifest import Manifest
+from schemas.store import Store, join
+
+Line = Sequence[Manifest]  # of a phase: what its last one continues, the first one first
+
+
+def line_of(store: Store, manifest: Manifest) -> tuple[Manifest, ...]:
+    """A manifest with all that it continues, the first one first; UserError when one is gone."""
+    line = [manifest]
+    while (before := line[0].continues) is not None:
+        line.insert(0, load(store, manifest.recipe, manifest.phase, before.manifest))
+    return tuple(line)
+
+
+def load(store: Store, recipe: str, phase: str, identity: str) -> Manifest:
+    """A manifest that a segment or a checkpoint names; UserError when it is gone."""
+    url = join(store.url, "manifests", recipe, phase, identity, "manifest.json")
+    try:
+        return manifests.load(url)
+    except FileNotFoundError:
+        raise UserError(
+            f"{url} is not there, and windows of a run were planned with it: bring it back, or "
+            f"start {recipe}/{phase} afresh"
+        ) from None
+
+
+def first_change(one: Line, other: Line) -> int | None:
+    """The first window that two lines of a phase plan with different manifests; None: none."""
+    same = 0
+    while same < min(len(one), len(other)) and one[same].id == other[same].id:
+        same += 1
+    return min((line[same].from_window for line in (one, other) if same < len(line)), default=None)
