@@ -1,14 +1,14 @@
 """Manifests: from committed strata and a recipe's phase to what the trainer delivers.
 
     tokens T and rows R of each stratum at the phase's context, exclusions taken off
-    -> targets q of the strata (pipelines/mixture.py) -> row quotas K
+    -> targets q of the strata (pipelines/mixture.py) -> row quotas K, and their knots where weights
+       change inside the phase (pipelines/knots.py)
 
 No token is read or written here: a new mixture is a new file of some hundred kilobytes.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -17,7 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.exclude import exclusion_lists, rows_excluded
-from pipelines.mixture import Part, absent, read_by, share_out
+from pipelines.knots import knot_windows, rows_before
+from pipelines.language_shares import languages_of
+from pipelines.mixture import Part, absent, mean_of, read_by, share_out_steps
 from pipelines.weights import quota
 from schemas import catalogue as catalogues
 from schemas import exclusions
@@ -26,7 +28,7 @@ from schemas.catalogue import COUNTS, Catalogue, NewestBuild
 from schemas.errors import UserError
 from schemas.find_manifest import MAIN
 from schemas.ledger import total as total_ledger
-from schemas.manifest import SHARDS, LanguageShare, Manifest, StratumShare
+from schemas.manifest import SHARDS, Manifest, StratumShare
 from schemas.recipe import Recipe
 from schemas.rows import I64, RowCount
 from schemas.seal import Seal
@@ -40,6 +42,14 @@ class Decided(NamedTuple):
     manifest: Manifest
     shards: pa.Table  # SHARDS schema
     excluded: tuple[pa.Table, ...]  # exclusions.ROWS
+
+
+class Mixed(NamedTuple):
+    """A manifest with the table that lies beside it, and its strata as they were weighed."""
+
+    manifest: Manifest
+    shards: pa.Table  # SHARDS schema
+    parts: tuple[Part, ...]
 
 
 def make_manifests(
@@ -104,9 +114,28 @@ def decide_manifest(
     Raises UserError for a pool that languages and caps cannot fill, a language set of which no
     member is present, and, in strict phases, for absent members.
     """
-    phase = recipe.phases[phase_name]
-    shares = read_by(phase_name, phase, catalogue)
+    shares = read_by(phase_name, recipe.phases[phase_name], catalogue)
     excluded = exclusion_lists(recipe, store, sealed, catalogue, shares)
+    mixed = mix(recipe, phase_name, store, sealed, catalogue, shares, excluded)
+    return Decided(mixed.manifest, mixed.shards, excluded)
+
+
+def mix(
+    recipe: Recipe,
+    phase_name: str,
+    store: Store,
+    sealed: Seal,
+    catalogue: Catalogue,
+    shares: Mapping[int, str],
+    excluded: Sequence[pa.Table],
+    windows: int | None = None,
+) -> Mixed:
+    """The manifest of a phase without the documents of some lists (exclusions.ROWS).
+
+    `shares` as `read_by` gives them; `windows` where their number is given. Raises as
+    `decide_manifest` does.
+    """
+    phase = recipe.phases[phase_name]
     counts = _count_shards(catalogue, phase.context, excluded)
     places, parts = _parts(catalogue, shares, counts)
     if not parts:
@@ -114,11 +143,14 @@ def decide_manifest(
             f"phases.{phase_name}: no source has text for it; check its languages and shares, "
             "or point its sources at more text"
         )
-    targets = share_out(phase, f"phases.{phase_name}", parts)
+    steps = share_out_steps(phase, f"phases.{phase_name}", parts)
+    targets = mean_of(steps)
     rows = [
         quota(q, p.count.rows, p.count.tokens, phase.budget_tokens, phase.pool_tokens)
         for p, q in zip(parts, targets, strict=True)
     ]
+    windows = windows or _num_windows(recipe, parts, rows)
+    knots = knot_windows(len(steps), windows)
     read = [catalogue.strata[place] for place in places]
     manifest = Manifest(
         recipe=recipe.name,
@@ -129,14 +161,16 @@ def decide_manifest(
         context=phase.context,
         mask_rate=phase.mask_rate,
         tau=phase.tau,
+        tau_end=phase.tau_end,
         max_epochs=phase.max_epochs,
         min_tokens=phase.min_tokens,
         weight_by=phase.weight_by,
         pool_tokens=phase.pool_tokens,
         budget_tokens=phase.budget_tokens,
         packing=recipe.packing,
-        windows=_num_windows(recipe, parts, rows),
-        languages=_languages(parts, targets, rows, phase.pool_tokens),
+        windows=windows,
+        knots=knots,
+        languages=languages_of(parts, targets, rows, phase.pool_tokens),
         strata=tuple(
             StratumShare(
                 id=listed.id,
@@ -148,14 +182,17 @@ def decide_manifest(
                 tokens_available=p.count.tokens,
                 target_tokens=q,
                 rows=k,
+                knots=tuple(rows_before(w, windows, k, own) for w in knots),
             )
-            for listed, p, q, k in zip(read, parts, targets, rows, strict=True)
+            for listed, p, q, k, own in zip(
+                read, parts, targets, rows, zip(*steps, strict=True), strict=True
+            )
         ),
         absent=absent(phase_name, phase, catalogue, parts),
         exclusions=tuple(exclusions.ref_of(table) for table in excluded),
         ledger=total_ledger(listed.ledger for listed in read),
     ).sealed()
-    return Decided(manifest, _shard_table(catalogue, places, counts, manifest), excluded)
+    return Mixed(manifest, _shard_table(catalogue, places, counts, manifest), tuple(parts))
 
 
 def _count_shards(
@@ -197,44 +234,6 @@ def _parts(
 def _num_windows(recipe: Recipe, parts: Sequence[Part], rows: Sequence[int]) -> int:
     tokens = sum(k * p.count.tokens / p.count.rows for p, k in zip(parts, rows, strict=True))
     return max(1, round(tokens / (recipe.packing.window_packs * recipe.packing.pack_tokens)))
-
-
-def _languages(
-    parts: Sequence[Part], targets: Sequence[int], rows: Sequence[int], pool: int
-) -> tuple[LanguageShare, ...]:
-    """The parts by language, the largest target first."""
-    by_language: dict[str, list[int]] = {}
-    for i, part in enumerate(parts):
-        by_language.setdefault(part.name.code, []).append(i)
-    shares = []
-    for code, members in by_language.items():
-        available = sum(parts[i].count.tokens for i in members)
-        target = sum(targets[i] for i in members)
-        tokens = sum(rows[i] * parts[i].count.tokens / parts[i].count.rows for i in members)
-        error = math.sqrt(sum(_variance(parts[i].count, rows[i]) for i in members))
-        shares.append(
-            LanguageShare(
-                language=code,
-                tokens_available=available,
-                weight=target / pool,
-                target_tokens=target,
-                rows=sum(rows[i] for i in members),
-                tokens=round(tokens),
-                tokens_standard_error=round(error),
-                epochs=tokens / available,
-            )
-        )
-    return tuple(sorted(shares, key=lambda s: (-s.target_tokens, s.language)))
-
-
-def _variance(count: RowCount, rows: int) -> float:
-    """Of the tokens that `rows` rows hold: the last, partial epoch is drawn without replacement."""
-    drawn = rows % count.rows
-    if not drawn or count.rows < 2:
-        return 0.0
-    mean = count.tokens / count.rows
-    spread = max(0.0, count.tokens_squared / count.rows - mean**2)
-    return drawn * spread * (count.rows - drawn) / (count.rows - 1)
 
 
 def _shard_table(

@@ -102,8 +102,8 @@ class Schedule:
                     rows.append(known[piece])
                     aims.append(known[piece + 1])
         ids = np.array([id64(stratum.id) for stratum in last.strata], np.uint64)
-        pieces = (np.array(column) for column in (starts, ends, rows, aims))
-        return cls(*pieces, phase_key(last.seed, last.phase), ids)
+        key = phase_key(last.seed, last.phase)
+        return cls(np.array(starts), np.array(ends), np.array(rows), np.array(aims), key, ids)
 
     def delivered(self, window: int) -> I64:
         """C(window) of each stratum [l]: the rows it has delivered before the window begins."""
