@@ -75,7 +75,7 @@ def erase(store: Store, names: Sequence[str], progress: Progress = silent) -> Er
     for number, url in enumerate(places):
         progress("shards", number, len(places))
         shard = open_shard(url)
-        found = documents_named(shard, wanted)
+        found = documents_named(shard.table, wanted)
         if found:
             told = [_document(url, shard, place) for place in found]
             documents += told

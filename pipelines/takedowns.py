@@ -28,7 +28,7 @@ def takedowns(store: Store, catalogue: Catalogue, places: Sequence[str]) -> pa.T
     wanted = pa.array(names, pa.large_string())
 
     def look(shard: Shard) -> Iterator[tuple[int, str]]:
-        for document in documents_named(shard, wanted):
+        for document in documents_named(shard.table, wanted):
             yield document, TAKEDOWN
 
     return search(store, catalogue, TAKEDOWN, content_id([RULE, names]), look)

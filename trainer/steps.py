@@ -41,6 +41,10 @@ class Step:
         """(window, pack) in order; of W ranks, rank r takes every W-th from the r-th on."""
         return [(window, pack) for window, first, last in self.spans for pack in range(first, last)]
 
+    def __contains__(self, pack: tuple[int, int]) -> bool:
+        window, index = pack
+        return any(w == window and first <= index < last for w, first, last in self.spans)
+
 
 @dataclass(frozen=True)
 class Steps:

@@ -1,0 +1,188 @@
+"""When a run sees a document: every delivery of it, past and to come, by arithmetic.
+
+    where      the ids and URLs of the run's shards are looked through; of one source's alone where
+               the name begins with `source:`
+    which      the spans of its shard say which rows of the stratum they are (trainer/order.py)
+    when       row i is delivered in the window w with C(w) <= i < C(w + 1), found by bisection
+    what       these windows are planned, which gives pack and place; a row that an exclusion has
+               left out by then is in no plan
+
+No window is planned but those that hold the document. Their steps are exact up to the last window
+that was begun, and estimated after it, since the packs of the windows between are not known.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+
+from schemas.doc_names import documents_named
+from schemas.manifest import load_shards
+from schemas.progress import Progress, silent
+from schemas.rows import I64
+from trainer.order import Schedule, id64, spans
+from trainer.timeline import Timeline
+
+Fate = Literal["seen", "planned", "left out"]
+Standing = Literal["delivered", "not drawn", "excluded", "absent"]
+
+
+@dataclass(frozen=True)
+class Document:
+    """A document of the run's shards."""
+
+    doc_id: str
+    url: str
+    source: str
+    language: str
+    tier: str
+    shard: str  # digest
+    document: int  # its place in the shard
+    num_tokens: int
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """One delivery of a piece of a document: tokens [start, start + length) of it."""
+
+    epoch: int  # of its stratum, from 0
+    window: int
+    start: int
+    length: int
+    fate: Fate = "left out"  # by an exclusion that holds from its window or an earlier one
+    pack: int | None = None  # None where it is left out, as are the next two
+    place: int | None = None
+    step: int | None = None
+    exact: bool = True  # the step
+
+
+@dataclass(frozen=True)
+class PhaseSightings:
+    """A document in one phase.
+
+    not drawn: the quota of its stratum is less than an epoch, and ends before it; excluded: from
+    the phase's start; absent: no shard of the phase has it.
+    """
+
+    phase: str
+    standing: Standing
+    sightings: tuple[Sighting, ...] = ()
+
+    def num(self, fate: Fate) -> int:
+        return sum(sighting.fate == fate for sighting in self.sightings)
+
+
+def find(timeline: Timeline, name: str, progress: Progress = silent) -> tuple[list[Document], int]:
+    """The documents of a run with an id or a URL, and the number of shards looked through."""
+    wanted = pa.array([name], pa.large_string())
+    found: list[Document] = []
+    looked: set[int] = set()
+    for phase in timeline.phases:
+        data, strata = timeline.data(phase), stratum_of_shard(timeline, phase)
+        mine = np.array([s.source == name.partition(":")[0] for s in data.manifest.strata])
+        indices = np.flatnonzero(mine[strata] if mine.any() else strata >= 0).tolist()
+        for number, index in enumerate(indices):
+            digest = int(data.shards.digests[index])
+            if digest in looked:
+                continue
+            looked.add(digest)
+            progress(f"shards of {phase}", number, len(indices))
+            table = data.shards.documents(index)
+            stratum = data.manifest.strata[strata[index]]
+            for document in documents_named(table, wanted):
+                row = table.slice(document, 1).select(["doc_id", "url", "tokens"])
+                found.append(
+                    Document(
+                        doc_id=row["doc_id"][0].as_py(),
+                        url=row["url"][0].as_py(),
+                        source=stratum.source,
+                        language=stratum.language,
+                        tier=stratum.tier,
+                        shard=f"{digest:016x}",
+                        document=document,
+                        num_tokens=len(row["tokens"][0]),
+                    )
+                )
+    return found, len(looked)
+
+
+def trace_document(
+    timeline: Timeline, document: Document, progress: Progress = silent
+) -> list[PhaseSightings]:
+    """What each phase of a run makes of a document; `timeline` is one that estimates."""
+    return [_in_phase(timeline, phase, document, progress) for phase in timeline.phases]
+
+
+def stratum_of_shard(timeline: Timeline, phase: str) -> I64:
+    table = load_shards(timeline.store.resolve(timeline.phases[phase].manifest))
+    return table.column("stratum").to_numpy().astype(np.int64)
+
+
+def _in_phase(
+    timeline: Timeline, phase: str, document: Document, progress: Progress
+) -> PhaseSightings:
+    data = timeline.data(phase)
+    held = np.flatnonzero(data.shards.digests == np.uint64(id64(document.shard)))
+    if not held.size:
+        return PhaseSightings(phase, "absent")
+    index = int(held[0])
+    if document.document not in data.shards.rows(index, 0).document:
+        return PhaseSightings(phase, "excluded")
+    rows = list(_rows(timeline, phase, index, document.document))
+    found: list[Sighting] = []
+    for done, (number, sighting) in enumerate(rows):
+        progress(f"windows of {phase}", done, len(rows))
+        plan = timeline.plan(phase, sighting.window)
+        at = np.flatnonzero((plan.row == number) & (plan.shard == index))
+        if at.size:
+            pack, place = int(plan.pack[at[0]]), int(plan.place[at[0]])
+            sighting = replace(sighting, pack=pack, place=place, fate="planned")
+        found.append(sighting)
+    return PhaseSightings(
+        phase, "delivered" if found else "not drawn", tuple(_with_steps(timeline, phase, found))
+    )
+
+
+def _rows(
+    timeline: Timeline, phase: str, index: int, document: int
+) -> Iterator[tuple[int, Sighting]]:
+    """The rows of a document that its stratum's quota covers: number in the stratum, and when."""
+    data, strata = timeline.data(phase), stratum_of_shard(timeline, phase)
+    shards, stratum = data.shards, int(strata[index])
+    share, schedule = data.manifest.strata[stratum], Schedule.of(*data.line)
+    indices = np.flatnonzero(strata == stratum)
+    mine = int(np.searchsorted(indices, index))
+    digests, num_rows = shards.digests[indices], shards.num_rows[indices]
+    windows = range(data.windows + 1)
+    number = 0
+    for span in spans(data.key, id64(share.id), digests, num_rows, 0, share.rows):
+        if span.shard == mine:
+            rows = shards.rows(index, span.epoch)
+            chosen = rows.order[span.first : span.last]
+            for at in np.flatnonzero(rows.document[chosen] == document).tolist():
+                row, i = int(chosen[at]), number + at
+                after = bisect_right(windows, i, key=lambda w: int(schedule.delivered(w)[stratum]))
+                start, length = int(rows.start[row]), int(rows.length[row])
+                yield i, Sighting(span.epoch, after - 1, start, length)
+        number += span.last - span.first
+
+
+def _with_steps(timeline: Timeline, phase: str, found: list[Sighting]) -> Iterator[Sighting]:
+    """The sightings of a phase in the order of its steps, with these."""
+    last_begun = max(timeline.begun(phase), default=-1)
+    walked = timeline.walk(phase)
+    number, step = 0, None
+    for sighting in sorted(found, key=lambda s: (s.window, -1 if s.pack is None else s.pack)):
+        if sighting.pack is None:
+            yield sighting
+            continue
+        while step is None or (sighting.window, sighting.pack) not in step:
+            number, step = next(walked)
+        exact = sighting.window <= last_begun
+        seen = exact and timeline.is_done(phase, number)
+        yield replace(sighting, step=number, exact=exact, fate="seen" if seen else "planned")

@@ -1,0 +1,147 @@
+"""The steps of a run, past and to come, counted as its log counts them.
+
+    before(phase)    the steps done before its first one: all up to the end of the phase it comes
+                     after; phases that come after the same one count the same numbers
+    walk(phase)      its steps one after another, by the packs that each window has
+
+The journal knows the packs of every window that was begun, so a step of the past is found without
+planning the windows before it. Those to come are planned, one after another, or, where `estimate`
+says so, counted as the mean of the others.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from statistics import fmean
+
+from schemas.errors import UserError
+from schemas.progress import Progress, silent
+from schemas.run import Run
+from schemas.store import Store
+from trainer.journal import JournalLine, other_plan
+from trainer.past import PhasePast, read_past
+from trainer.phase import Phase
+from trainer.plan import WindowPlan
+from trainer.report.exposure import ancestors
+from trainer.schedule import batch_schedule
+from trainer.steps import BEGIN, Step, Steps
+
+
+class Timeline:
+    """The run of a folder; `progress` is told of windows to come that are planned."""
+
+    def __init__(
+        self,
+        run: Run,
+        store: Store,
+        folder: Path,
+        estimate: bool = False,
+        progress: Progress = silent,
+    ) -> None:
+        self.run = run
+        self.folder = folder
+        self.phases = {phase.name: phase for phase in run.phases}
+        self.past: Mapping[str, PhasePast] = {
+            name: past for name, past in read_past(folder).items() if name in self.phases
+        }
+        self.data = cache(self._open)
+        self.before = cache(self._before)
+        self.expected = 0  # windows that will be planned, where somebody knows
+        self.store = store
+        self._estimate = estimate
+        self._progress = progress
+        self._planned: dict[tuple[str, int], int] = {}  # packs of windows
+
+    def is_done(self, phase: str, step: int) -> bool:
+        return phase in self.past and step <= self.past[phase].last
+
+    def begun(self, phase: str) -> Mapping[int, JournalLine]:
+        """The windows of a phase that have been begun."""
+        return self.past[phase].windows if phase in self.past else {}
+
+    def walk(self, phase: str) -> Iterator[tuple[int, Step]]:
+        """The steps of a phase with their numbers; UserError where the journal says otherwise."""
+        data, begun = self.data(phase), self.begun(phase)
+        steps = Steps(data.windows, data.manifest.budget_tokens, self._counter(phase))
+        walked = steps.walk(BEGIN, batch_schedule(self.phases[phase].settings))
+        for number, step in enumerate(walked, self.before(phase) + 1):
+            for window, first, _ in step.spans:
+                if first == 0 and window in begun and begun[window].first_step != number:
+                    raise UserError(
+                        f"{self.folder / 'journal.jsonl'} has window {window} of {phase} begun "
+                        f"with step {begun[window].first_step:,}, and by run.json it begins with "
+                        f"{number:,}: they are not of one run, bring back the one that was trained"
+                    )
+            yield number, step
+
+    def plan(self, phase: str, window: int) -> WindowPlan:
+        """A window's plan; UserError where it was begun with another one."""
+        plan, line = self.data(phase).plan(window), self.begun(phase).get(window)
+        if line and line.plan_digest != plan.digest():
+            raise UserError(other_plan(line, plan.digest()))
+        self._planned[phase, window] = plan.num_packs
+        return plan
+
+    def windows_ahead(self, phase: str, step: int) -> int:
+        """How many windows must be planned to come to a step, about."""
+        if self.is_done(phase, step):
+            return 0
+        twin = Timeline(self.run, self.store, self.folder, estimate=True)
+        ahead = 0
+        for name in (*ancestors(self.run, phase), phase):
+            if name != phase and name in self.past and self.past[name].ended:
+                continue
+            reached = last = self.data(name).windows - 1
+            if name == phase:
+                reached = next((s.after.window for n, s in twin.walk(name) if n >= step), last)
+            ahead += max(0, min(reached, last) - max(self.begun(name), default=-1))
+        return ahead
+
+    def _open(self, phase: str) -> Phase:
+        return Phase(self.store.resolve(self.phases[phase].manifest), self.store)
+
+    def _before(self, phase: str) -> int:
+        if phase in self.past:
+            return self.past[phase].before
+        after = self.phases[phase].settings.after
+        if after is None:
+            if self.run.start and not self._estimate:
+                raise UserError(
+                    f"{phase} of {self.folder} has not begun, and its steps are counted on from "
+                    "those of the model that it starts from: begin it, then trace it"
+                )
+            return 0
+        if after in self.past and self.past[after].ended:
+            return self.past[after].last
+        return self.before(after) + sum(1 for _ in self.walk(after))
+
+    def _counter(self, phase: str) -> Callable[[int], int]:
+        """The packs of each window of a phase."""
+        begun = self.begun(phase)
+        last = max(begun, default=-1)
+        mean = self._mean_packs(phase) if self._estimate else 0
+
+        def num_packs(window: int) -> int:
+            if window in begun:
+                return begun[window].packs
+            if mean and (phase, window) not in self._planned:
+                return mean if window > last else 0  # a window without packs is never begun
+            return self._plan_ahead(phase, window)
+
+        return num_packs
+
+    def _mean_packs(self, phase: str) -> int:
+        """Packs of a window to come; at least one."""
+        if begun := self.begun(phase):
+            return max(1, round(fmean(line.packs for line in begun.values())))
+        manifest = self.data(phase).manifest
+        return math.ceil(manifest.budget_tokens / manifest.windows / manifest.packing.pack_tokens)
+
+    def _plan_ahead(self, phase: str, window: int) -> int:
+        if (phase, window) not in self._planned:
+            self._progress("windows planned", len(self._planned), self.expected)
+            self._planned[phase, window] = self.data(phase).plan(window).num_packs
+        return self._planned[phase, window]
