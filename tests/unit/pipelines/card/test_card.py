@@ -115,7 +115,15 @@ def test_every_language_has_its_row_and_its_dot(built: tuple[Built, Manifest, st
     html = page(facts, [])
     assert html.count("<circle") == 2 * len(codes)
     assert "&lt;has&gt;" in html
-    assert all(f"| {code} |" in markdown(facts) for code in codes)
+    text = markdown(facts)
+    assert all(f"| {code} |" in text for code in codes)
+
+
+def test_the_cap_is_that_of_the_whole_budget(built: tuple[Built, Manifest, str]) -> None:
+    pool = built[1].pool_tokens
+    thrice = {"max_epochs": 2.0, "budget_tokens": 3 * pool}  # the pool is read three times
+    facts = facts_of(built[1].model_copy(update=thrice), {})
+    assert "lets a language have: 6." in page(facts, [])
 
 
 def test_strata_that_are_gone_are_told(built: tuple[Built, Manifest, str]) -> None:
