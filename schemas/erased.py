@@ -11,6 +11,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from schemas.ledger import Frozen
+from schemas.shard import digest_of
 from schemas.store import exists, join, read_bytes, write_json
 
 NAME = "erased.json"
@@ -27,11 +28,20 @@ class ErasedShard(Frozen):
 class Erased(Frozen):
     shards: dict[str, ErasedShard] = Field({}, description="by file name")
 
+    def digest_now(self, name: str) -> str:
+        """What the sha256 of a shard's bytes begins with, by its file name: all or 16 digits."""
+        gone = self.shards.get(name)
+        return gone.after if gone else digest_of(name)
+
 
 def load(folder: str) -> Erased:
     """Of a stratum's folder; nothing where nothing was erased."""
     url = join(folder, NAME)
-    return Erased.model_validate_json(read_bytes(url)) if exists(url) else Erased()
+    return parse(read_bytes(url)) if exists(url) else Erased()
+
+
+def parse(data: bytes) -> Erased:
+    return Erased.model_validate_json(data)
 
 
 def save(folder: str, erased: Erased) -> None:

@@ -7,8 +7,9 @@ half a second, the hub's for 15 s; none notices a body that ends too early.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import IO, TypeVar
 
 import fsspec
 import tenacity
@@ -53,10 +54,24 @@ def file_system(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
 def ask(url: str) -> dict[str, object]:
     """What its file system says of a file, in one try; whatever error the file system has."""
     fs, path = file_system(url)
-    try:
+    with _honest():
         return dict(fs.info(path))
+
+
+def open_remote(url: str, piece_bytes: int) -> IO[bytes]:
+    """A remote file that is read in pieces, each one request; in one try, as `ask`."""
+    fs, path = file_system(url)
+    with _honest():
+        opened: IO[bytes] = fs.open(path, "rb", block_size=piece_bytes, cache_type="none")
+        return opened
+
+
+@contextmanager
+def _honest() -> Iterator[None]:
+    """fsspec says that there is no such file of any https server that did not answer."""
+    try:
+        yield
     except FileNotFoundError as error:
-        # fsspec says so of any https server that did not answer.
         if error.__cause__ is not None and _status(error.__cause__) != 404:
             raise error.__cause__ from None
         raise

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from schemas import exclusions, manifest
+from schemas import erased, exclusions, manifest
 from schemas.digest import content_id, sha256
+from schemas.erased import ErasedShard
 from schemas.exclusions import ExclusionRef
 from schemas.keyed import key64, keyed, keyed_array
 from schemas.ledger import Frozen, Ledger
@@ -23,7 +24,7 @@ from schemas.manifest import LanguageShare, Manifest, Packing, StratumShare
 from schemas.rows import RowCount, count_rows
 from schemas.seal import Seal, SpecialIds, seal_folder
 from schemas.shard import DOCUMENTS, ShardMeta, digest_of, write
-from schemas.store import Store, join, write_json
+from schemas.store import Store, join, read_bytes, write_json
 from schemas.stratum import StratumName, stratum_folder
 
 TOKENIZER = sha256(b"the tokenizer of the tests")
@@ -89,7 +90,7 @@ def write_shards(
     """The shards of every stratum.
 
     `fixed_digests` names them by stratum and place instead of by their bytes, which another
-    release of pyarrow may change.
+    release of pyarrow may change; erased.json says what their bytes are.
     """
     written = []
     for index, (stratum, shards) in enumerate(lengths.items()):
@@ -102,7 +103,10 @@ def write_shards(
             if fixed_digests:
                 fixed = f"shard-{place:05d}-{content_id([stratum, place])}.arrow"
                 os.rename(join(folder, name), join(folder, fixed))
-                name = fixed
+                name, data = fixed, read_bytes(join(folder, fixed))
+                gone = ErasedShard(before=digest_of(fixed), after=sha256(data), documents=())
+                known = erased.load(folder).shards
+                erased.save(folder, erased.Erased(shards=known | {fixed: gone}))
             url = store.relative(join(folder, name))
             written.append(WrittenShard(index, url, digest_of(name), np.array(documents, np.int64)))
             first += len(documents)

@@ -1,0 +1,239 @@
+"""Shards of a remote store on a local disk: fetched whole, ahead of need, within a bound.
+
+    $MMBERT_CACHE/<digest>.arrow    default: ~/.cache/mmbert/shards
+    $MMBERT_CACHE_GB                10**9 bytes of them, default 100
+
+Settings of a machine, so no recipe knows them. `expect` says what the window at hand reads and what
+comes after it; one thread fetches that in this order, and `open` maps a shard once it is there. A
+shard is written to `.part` in pieces, hashed on the way, and renamed: what has a name is whole. It
+is named by the digest of what it has to be now, so a copy from before an erasure is not used: it
+goes.
+
+Processes share the folder. Whoever holds the lock on `.lock` fetches and evicts, so all ranks of a
+host together read a shard once. What was expected longest ago goes first, and what the window at
+hand reads never: with room for the shards that are begun, one a stratum, each is read once an
+epoch. The space of an evicted shard is free once no process maps it any more, which `OpenShards`
+sees to at every window.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from errno import EACCES, EDQUOT, EEXIST, EFBIG, ENOSPC, ENOTDIR, EPERM, EROFS
+from pathlib import Path
+
+import pyarrow as pa
+
+from schemas import erased
+from schemas.erased import Erased
+from schemas.errors import UserError
+from schemas.remote import file_system, open_remote, retried
+from schemas.shard import Shard, parse_shard
+from schemas.store import Store, join
+from trainer.background import Background
+
+FOLDER, BOUND = "MMBERT_CACHE", "MMBERT_CACHE_GB"
+DEFAULT_GB = 100.0
+PIECE_BYTES = 8 << 20  # of one request, and in memory
+POLL_S = 0.01
+
+_OF_THE_DISK = {EACCES, EDQUOT, EEXIST, EFBIG, ENOSPC, ENOTDIR, EPERM, EROFS}
+
+
+def settings() -> tuple[Path, int]:
+    """The folder and the bound in bytes that the environment asks for; UserError if it cannot."""
+    default = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "mmbert" / "shards"
+    folder = Path(os.environ.get(FOLDER) or default).expanduser().absolute()
+    said = os.environ.get(BOUND) or str(DEFAULT_GB)
+    try:
+        bound = int(float(said) * 1e9)
+    except (ValueError, OverflowError):
+        bound = 0
+    if bound <= 0:
+        raise UserError(f"{BOUND}={said} is no size: set it to a number of GB above 0, {BOUND}=100")
+    return folder, bound
+
+
+class ShardCache:
+    """The shards of a store at store-relative `urls`, in a folder of this machine."""
+
+    def __init__(self, store: Store, urls: Sequence[str], folder: Path, bound_bytes: int):
+        self._store = store
+        self._folder, self._bound = folder, bound_bytes
+        with self._usable():
+            folder.mkdir(parents=True, exist_ok=True)
+        self._names = self._name(urls)
+        self._now: frozenset[str] = frozenset()
+        self._kept: frozenset[str] = frozenset()  # of the window at hand and the one before
+        self._soon: frozenset[str] = frozenset()
+        self._ahead: Background[str] = Background("fetch", self._fetch_ahead)
+
+    def open(self, url: str) -> Shard:
+        """A shard, mapped; waits until it is there, or fetches it.
+
+        Raises UserError when it cannot be had, when its bytes are not those that its name tells of,
+        and when there is no room for it.
+        """
+        while True:
+            try:
+                source = pa.memory_map(str(self._path(url)))
+            except FileNotFoundError:
+                self._kept |= {self._names[url]}
+                self._fetch(url)
+            else:
+                return parse_shard(self._store.resolve(url), source)
+
+    def holds(self, url: str) -> bool:
+        return self._path(url).exists()
+
+    def expect(self, now: Sequence[str], soon: Sequence[str]) -> None:
+        """What the window at hand reads and what comes after, each in the order of its need."""
+        before, self._now = self._now, frozenset(self._names[url] for url in now)
+        self._kept = before | self._now  # the last packs of a window are read after the next's plan
+        self._soon = frozenset(self._names[url] for url in soon)
+        for name in [*self._soon, *self._kept]:
+            with suppress(FileNotFoundError):
+                os.utime(self._folder / name)
+        missing = [url for url in dict.fromkeys([*now, *soon]) if not self.holds(url)]
+        self._ahead.put(missing, instead=True)
+
+    def _name(self, urls: Sequence[str]) -> dict[str, str]:
+        """The file name of each shard, by what it has to be now; copies of what it was go."""
+        folders = dict.fromkeys(url.rsplit("/", 1)[0] for url in urls)
+        records = self._erased([*folders])
+        names = {}
+        for url in urls:
+            folder, name = url.rsplit("/", 1)
+            digest, built = records[folder].digest_now(name)[:16], erased.digest_of(name)
+            names[url] = f"{digest}.arrow"
+            if digest != built:
+                (self._folder / f"{built}.arrow").unlink(missing_ok=True)
+        return names
+
+    def _erased(self, folders: Sequence[str]) -> dict[str, Erased]:
+        """What was erased of each stratum's folder; asked all at once where that is possible."""
+        if not folders:
+            return {}
+        urls = [join(self._store.resolve(folder), erased.NAME) for folder in folders]
+        fs = file_system(urls[0])[0]
+        paths = [file_system(url)[1] for url in urls]
+
+        def ask_all() -> dict[str, bytes]:
+            found = fs.cat(paths, on_error="return")
+            for answer in found.values():
+                # Without the right to list, S3 refuses what is not there.
+                if not isinstance(answer, bytes | FileNotFoundError | PermissionError):
+                    raise answer
+            return {path: answer for path, answer in found.items() if isinstance(answer, bytes)}
+
+        found = retried(ask_all, self._store.url)
+        records = [erased.parse(found[p]) if p in found else Erased() for p in paths]
+        return dict(zip(folders, records, strict=True))
+
+    def _path(self, url: str) -> Path:
+        return self._folder / self._names[url]
+
+    def _fetch_ahead(self, url: str) -> None:
+        with suppress(UserError):  # said by `open`, if it is still so when the shard is needed
+            self._fetch(url)
+
+    def _fetch(self, url: str) -> None:
+        """Have a shard here, whoever fetches it; in vain where one that comes after has no room."""
+        path = self._path(url)
+        while not path.exists():
+            with self._locked() as mine:
+                if not mine:
+                    time.sleep(POLL_S)  # the lock may go from holder to holder for long
+                elif not path.exists() and not self._write(self._store.resolve(url), path):
+                    return
+
+    def _write(self, place: str, path: Path) -> bool:
+        """Fetch a shard to its path; once more where what came is not what its name tells of."""
+        part, digest = self._folder / ".part", None
+        try:
+            for _ in range(2):  # a body that was cut short is no error of any client
+                digest = retried(lambda: self._stream(place, part, path.name), place)
+                if digest is None:
+                    return False
+                if digest.startswith(path.stem):
+                    os.replace(part, path)
+                    return True
+        except FileNotFoundError as error:
+            raise UserError(
+                f"{place} is not there: its stratum was removed, or copied without it; build it "
+                "again with `mmbert data RECIPE`"
+            ) from error
+        finally:
+            part.unlink(missing_ok=True)
+        assert digest is not None
+        raise UserError(
+            f"{place} is damaged: its bytes have the digest {digest[:16]}, its name or "
+            f"{erased.NAME} tells of {path.stem}; delete {place.rsplit('/', 1)[0]} and build that "
+            "stratum again with `mmbert data RECIPE`"
+        )
+
+    def _stream(self, place: str, part: Path, name: str) -> str | None:
+        """Write a remote file to `part`; returns the sha256 of what came, None without room."""
+        hashed = hashlib.sha256()
+        with open_remote(place, PIECE_BYTES) as source:
+            if not self._make_room(source.size, name):  # type: ignore[attr-defined]
+                return None
+            with self._usable(), part.open("wb") as file:
+                while piece := source.read(PIECE_BYTES):
+                    hashed.update(piece)
+                    file.write(piece)
+                file.flush()
+                os.fsync(file.fileno())
+        return hashed.hexdigest()
+
+    def _make_room(self, size: int, name: str) -> bool:
+        """Evict what was expected longest ago; False where only shards that come first are left."""
+        kept = self._kept if name in self._kept else self._kept | self._soon
+        files = []
+        for path in self._folder.glob("*.arrow"):
+            status = path.stat()
+            files.append((status.st_mtime_ns, status.st_size, path))
+        excess = sum(file[1] for file in files) + size - self._bound
+        going = []
+        for _, num_bytes, path in sorted(file for file in files if file[2].name not in kept):
+            if excess > 0:
+                going.append(path)
+                excess -= num_bytes
+        if excess <= 0:
+            for path in going:
+                path.unlink()
+        elif name in self._kept:
+            raise UserError(
+                f"{BOUND}={self._bound / 1e9:g} is too small: one window reads more than "
+                f"{(self._bound + excess) / 1e9:g} GB of shards; set it to more"
+            )
+        return excess <= 0
+
+    @contextmanager
+    def _locked(self) -> Iterator[bool]:
+        """Whether this thread alone may write to the folder."""
+        with self._usable(), (self._folder / ".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
+
+    @contextmanager
+    def _usable(self) -> Iterator[None]:
+        """UserError where the folder cannot be written."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in _OF_THE_DISK:
+                raise
+            raise UserError(
+                f"the shards of {self._store.url} cannot be kept in {self._folder} "
+                f"({error.strerror}); free space, or set {FOLDER} and {BOUND} to what there is"
+            ) from error
