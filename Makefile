@@ -43,8 +43,8 @@ test: install ## promises and unit tests, under 10 minutes on 2 cores
 check: install ## lint, format, types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
-check-all: check ## check, and every test, the slow ones too
-	@$(BIN)/python -m pytest -n 2
+check-all: check ## check, and every test, the slow ones too (half an hour)
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 bench: install ## speed and memory, as ratios side by side in one run
 	@$(BIN)/python -m tests.benchmarks

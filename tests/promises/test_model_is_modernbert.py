@@ -65,12 +65,14 @@ def test_the_comparison_sees_an_error(monkeypatch, name, wrong):
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("10 GB")  # one at a time
 @pytest.mark.parametrize("theta", THETAS[:2], ids=str)
 def test_two_documents_of_full_context_at_22_layers(theta):
     hold(ModelConfig(512, 96, 22, 6, 288), theta, [8191, 65, 8192])
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("10 GB")  # one at a time
 @pytest.mark.parametrize("theta", THETAS[:2], ids=str)
 @pytest.mark.parametrize("size", HEADS)
 def test_the_published_sizes(size, theta):
