@@ -49,6 +49,6 @@ def keyed(*parts: int) -> int:
     return h
 
 
-def keyed_array(key: int, values: U64) -> U64:
-    """`keyed(..., value)` for each value; key = `keyed(...)` of the parts before; shape kept."""
+def keyed_array(key: int | U64, values: U64) -> U64:
+    """`keyed(..., value)` for each value; key = `keyed(...)` of the parts before, one or each."""
     return _mix_array(np.uint64(key) ^ _mix_array(values.astype(np.uint64) + np.uint64(_GOLDEN)))

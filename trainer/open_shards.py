@@ -1,83 +1,34 @@
-"""The open shards of a phase, each with its rows in the order of one epoch.
+"""The open shards of a phase.
 
-A shard is mapped when a plan first needs it, and checked: the tokenizer it was made with, and that
-it is cut into as many rows as the manifest says. The least recently used are closed beyond a
-bound. Planning reads the lengths of documents only, never a token.
+A shard is mapped when a plan first needs it, and the tokenizer checked that it was made with. The
+least recently used are closed beyond a bound. Those of a remote store come out of a cache on this
+machine (trainer/shard_cache.py); local ones are hashed in the background, once a process, from the
+first token that is read of them.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Sequence
 from threading import Lock
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
-from schemas import exclusions
 from schemas.errors import UserError
 from schemas.keyed import U64
 from schemas.manifest import Manifest
-from schemas.rows import I64, cut
+from schemas.rows import I64
 from schemas.seal import require_same
 from schemas.shard import Shard, open_shard
-from schemas.store import Store
-from trainer.order import id64, row_order, tail_keys
+from schemas.store import Store, local_path
+from trainer.background import Background
+from trainer.damage import LOWEST_PRIORITY, require_whole
+from trainer.order import id64
 
-I32 = NDArray[np.int32]
-
-_NEVER = np.iinfo(np.int32).max
-
-
-@dataclass(frozen=True)
-class Excluded:
-    """Documents that are not delivered: shard digests, sorted, with document and first window."""
-
-    shard: U64
-    document: I64
-    from_window: I64
-
-    @classmethod
-    def load(cls, store: Store, manifest: Manifest) -> Excluded:
-        shard, document, from_window = [np.empty(0, np.uint64)], [np.empty(0, np.int64)], []
-        for ref in manifest.exclusions:
-            table = exclusions.load(store, ref).select(["shard", "document"]).combine_chunks()
-            digests = table.column("shard").to_pylist()
-            shard.append(np.array([id64(digest) for digest in digests], np.uint64))
-            document.append(table.column("document").to_numpy())
-            from_window.append(np.full(table.num_rows, ref.from_window))
-        shards = np.concatenate(shard)
-        order = np.argsort(shards, kind="stable")
-        return cls(
-            shards[order],
-            np.concatenate(document)[order],
-            np.concatenate([np.empty(0, np.int64), *from_window])[order],
-        )
-
-    def windows(self, shard: int, num_documents: int) -> I32 | None:
-        """The window from which each document of a shard is a hole; None where there is none."""
-        first, last = (
-            np.searchsorted(self.shard, np.uint64(shard), side=side) for side in ("left", "right")
-        )
-        if first == last:
-            return None
-        windows = np.full(num_documents, _NEVER, np.int32)
-        np.minimum.at(windows, self.document[first:last], self.from_window[first:last])
-        return windows
-
-
-@dataclass
-class ShardRows:
-    """An open shard and its rows [r] in document order; `order` is that of `epoch`."""
-
-    shard: Shard
-    document: I32
-    start: I32
-    length: I32  # BOS and EOS not counted
-    hole_from: I32 | None  # the window from which a row is not delivered
-    epoch: int
-    order: I64
+if TYPE_CHECKING:
+    from trainer.shard_cache import ShardCache
 
 
 class OpenShards:
@@ -91,27 +42,62 @@ class OpenShards:
         self.key = key
         self._urls = table.column("url").to_pylist()
         self._manifest = manifest
-        self._excluded = Excluded.load(store, manifest)
         self._store = store
         self._bound = bound
-        self._open: OrderedDict[int, ShardRows] = OrderedDict()
+        self._open: OrderedDict[int, Shard] = OrderedDict()
         self._lock = Lock()
+        self._cache: ShardCache | None = None
+        if local_path(store.url) is None:
+            from trainer.shard_cache import ShardCache, settings
+
+            self._cache = ShardCache(store, self._urls, *settings())
+        self._hashed: set[int] = set()  # or about to be
+        self._hashing: Background[int] = Background("hash", self._require_whole, LOWEST_PRIORITY)
+
+    @property
+    def are_remote(self) -> bool:
+        return self._cache is not None
+
+    def expect(self, now: Sequence[int], soon: Sequence[int]) -> None:
+        """Fetch what a window reads, and then what comes after it, in the order of their need."""
+        assert self._cache is not None
+        with self._lock:
+            self._cache.expect(*([self._urls[i] for i in shards] for shards in (now, soon)))
+            for index in [i for i in self._open if not self._cache.holds(self._urls[i])]:
+                del self._open[index]  # evicted: its space is free once no process maps it
 
     def tokens(self, index: int) -> Shard:
+        """A shard to read tokens of; raises UserError once one of them is found damaged."""
         with self._lock:
-            return self._get(index).shard
+            if self._cache is None:
+                self._hashing.check()
+                if index not in self._hashed:
+                    self._hashed.add(index)
+                    self._hashing.put([index])
+            return self._get(index)
 
-    def rows(self, index: int, epoch: int) -> ShardRows:
-        """A shard with its order in an epoch; good until the next call."""
+    def require_whole(self) -> None:
+        """Wait until all shards are hashed that gave tokens; UserError where one is damaged."""
+        self._hashing.finish()
+
+    def documents(self, index: int) -> pa.Table:
+        """The documents of a shard (DOCUMENTS); none of their tokens is read."""
         with self._lock:
-            rows = self._get(index)
-            if rows.epoch != epoch:
-                digest = int(self.digests[index])
-                rows.order = row_order(self.key, epoch, digest, rows.document.size)
-                rows.epoch = epoch
-            return rows
+            return self._get(index).table
 
-    def _get(self, index: int) -> ShardRows:
+    def mapped(self, index: int) -> Shard:
+        """A shard to plan with; none of its tokens is read."""
+        with self._lock:
+            return self._get(index)
+
+    def url(self, index: int) -> str:
+        return self._store.resolve(self._urls[index])
+
+    def check(self) -> None:
+        """UserError once a shard that gave tokens is found damaged."""
+        self._hashing.check()
+
+    def _get(self, index: int) -> Shard:
         found = self._open.pop(index, None)
         if found is None:
             found = self._read(index)
@@ -120,33 +106,19 @@ class OpenShards:
         self._open[index] = found
         return found
 
-    def _read(self, index: int) -> ShardRows:
+    def _read(self, index: int) -> Shard:
         manifest, url = self._manifest, self._store.resolve(self._urls[index])
-        shard = open_shard(url)
+        shard = self._cache.open(self._urls[index]) if self._cache else open_shard(url)
         require_same(shard.meta.tokenizer, manifest.tokenizer, url)
         if shard.meta.vocab_size != manifest.vocab_size:
             raise UserError(
                 f"{url} was made with a vocabulary of {shard.meta.vocab_size:,} tokens, its "
                 f"manifest with {manifest.vocab_size:,}; rebuild it with `mmbert data`"
             )
-        lengths, digest = shard.lengths, int(self.digests[index])
-        document, start, length = (
-            rows.astype(np.int32)
-            for rows in cut(
-                lengths, manifest.context, tail_keys(manifest.seed, digest, lengths.size)
-            )
-        )
-        windows = self._excluded.windows(digest, lengths.size)
-        hole_from = None
-        if windows is not None:
-            hole_from = windows[document]
-            kept = hole_from > 0
-            document, start, length = document[kept], start[kept], length[kept]
-            hole_from = hole_from[kept]
-        if document.size != self.num_rows[index]:
-            raise UserError(
-                f"{url} is cut into {document.size:,} rows at context {manifest.context:,}, its "
-                f"manifest counts {self.num_rows[index]:,}; it is damaged: delete its stratum's "
-                f"folder {url.rsplit('/', 1)[0]} and build that again with `mmbert data RECIPE`"
-            )
-        return ShardRows(shard, document, start, length, hole_from, -1, np.empty(0, np.int64))
+        return shard
+
+    def _require_whole(self, index: int) -> None:
+        url = self._store.resolve(self._urls[index])
+        path = local_path(url)
+        assert path is not None
+        require_whole(url, path)

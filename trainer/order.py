@@ -25,13 +25,11 @@ nothing depends on anything that was computed before: any process can ask for an
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from schemas.keyed import U64, key64, keyed, keyed_array
 from schemas.rows import I64
@@ -51,9 +49,9 @@ def id64(digits: str) -> int:
     return int(digits, 16)
 
 
-def tail_keys(seed: int, shard: int, num_documents: int) -> U64:
-    """The keys that `schemas.rows.cut` takes, one a document of the shard."""
-    return keyed_array(keyed(TAIL, seed, shard), np.arange(num_documents, dtype=np.uint64))
+def tail_keys(seed: int, shards: U64, documents: U64) -> U64:
+    """The keys that `schemas.rows.cut` takes, one a document."""
+    return keyed_array(keyed_array(keyed(TAIL, seed), shards), documents)
 
 
 def when_offsets(key: int, strata: U64, num_windows: int) -> I64:
@@ -115,53 +113,11 @@ class Schedule:
         return self.rows[piece] + delivered(wanted, offsets, window - start, length)
 
 
-def row_order(key: int, epoch: int, shard: int, num_rows: int) -> I64:
-    """The rows of a shard in the order in which an epoch delivers them."""
-    hashes = keyed_array(keyed(key, ROWS, epoch, shard), np.arange(num_rows, dtype=np.uint64))
-    return np.argsort(hashes, kind="stable")
+def row_hashes(key: int, epochs: U64, shards: U64, rows: U64) -> U64:
+    """What orders the rows of a shard in an epoch."""
+    return keyed_array(keyed_array(keyed_array(keyed(key, ROWS), epochs), shards), rows)
 
 
-def shard_order(key: int, stratum: int, epoch: int, shards: U64) -> I64:
-    """The shards of a stratum in the order in which an epoch reads them."""
-    hashes = keyed_array(keyed(key, SHARDS, stratum, epoch), shards)
-    return np.argsort(hashes, kind="stable")
-
-
-@dataclass(frozen=True)
-class Span:
-    """Rows [first, last) of one epoch's order of one shard."""
-
-    epoch: int
-    shard: int  # its place among the stratum's shards
-    first: int
-    last: int
-
-
-def spans(
-    key: int, stratum: int, shards: U64, num_rows: I64, first: int, last: int
-) -> Iterator[Span]:
-    """Where rows [first, last) of a stratum lie, in order.
-
-    shards, num_rows [s]: digest and number of rows of each of its shards; they have rows.
-    """
-    available = int(num_rows.sum())
-    while first < last:
-        epoch, begin = divmod(first, available)
-        end = min(begin + last - first, available)
-        order = shard_order(key, stratum, epoch, shards)
-        ends: NDArray[np.int64] = np.cumsum(num_rows[order])
-        for place in range(
-            int(np.searchsorted(ends, begin, side="right")),
-            int(np.searchsorted(ends, end, side="left")) + 1,
-        ):
-            shard = int(order[place])
-            before = int(ends[place] - num_rows[shard])
-            span = Span(
-                epoch,
-                shard,
-                max(begin - before, 0),
-                min(end - before, int(num_rows[shard])),
-            )
-            if span.first < span.last:
-                yield span
-        first += end - begin
+def shard_hashes(key: int, strata: U64, epochs: U64, shards: U64) -> U64:
+    """What orders the shards of a stratum in an epoch."""
+    return keyed_array(keyed_array(keyed_array(keyed(key, SHARDS), strata), epochs), shards)

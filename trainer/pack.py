@@ -27,9 +27,12 @@ from numpy.typing import NDArray
 
 from schemas.keyed import U64, key64, keyed, keyed_array
 from schemas.rows import I64
+from trainer.by_hash import by_group_and_hash, by_hash
 
 if TYPE_CHECKING:  # the GPU check runs where pydantic is not
     from schemas.manifest import Packing
+
+I32 = NDArray[np.int32]
 
 PACK, PACKS, PLACES = (key64(purpose) for purpose in ("pack", "packs", "places"))
 
@@ -55,12 +58,12 @@ class Pack:
     index: int
     ids: I64  # [t]
     positions: I64  # [t], from 0 in each piece
-    cu_seqlens: NDArray[np.int32]  # [p + 1]
-    stratum: NDArray[np.int32]  # [p], as in Piece
+    cu_seqlens: I32  # [p + 1]
+    stratum: I32  # [p], as in Piece
     shard: U64  # [p], digests
-    document: I64  # [p]
-    start: I64  # [p]
-    length: I64  # [p], BOS and EOS not counted
+    document: I32  # [p]
+    start: I32  # [p]
+    length: I32  # [p], BOS and EOS not counted
 
     @property
     def num_pieces(self) -> int:
@@ -76,10 +79,9 @@ class Pack:
         return [Piece(int(s), f"{int(x):016x}", int(d), int(a), int(n)) for s, x, d, a, n in rows]
 
 
-def row_hashes(key: int, window: int, stratum: int, first: int, last: int) -> U64:
-    """The hashes of rows [first, last) of a stratum, which order the rows of a window."""
-    rows = np.arange(first, last, dtype=np.uint64)
-    return keyed_array(keyed(key, PACK, window, stratum), rows)
+def row_hashes(key: int, window: int, strata: U64, rows: I64) -> U64:
+    """What orders the rows [r] of a window: their strata's ids, their numbers in them."""
+    return keyed_array(keyed_array(keyed(key, PACK, window), strata), rows.astype(np.uint64))
 
 
 def best_fit(lengths: I64, packing: Packing) -> tuple[I64, int]:
@@ -129,15 +131,15 @@ def arrange(key: int, window: int, hashes: U64, lengths: I64, packing: Packing) 
     hashes, lengths [r] of its rows, by stratum and row. Returns (order [r], bounds [p + 1]):
     pack j holds the rows order[bounds[j]:bounds[j + 1]], in that order.
     """
-    order = np.argsort(hashes, kind="stable")
+    order = by_hash(hashes)
     opened, num_packs = best_fit(lengths[order], packing)
     numbers = np.arange(num_packs, dtype=np.uint64)
-    turns = np.argsort(keyed_array(keyed(key, PACKS, window), numbers), kind="stable")
+    turns = by_hash(keyed_array(keyed(key, PACKS, window), numbers))
     delivered = np.empty(num_packs, np.int64)
     delivered[turns] = np.arange(num_packs)
     pack = delivered[opened]
     places = keyed_array(keyed(PLACES), hashes[order])
-    order = order[np.lexsort((places, pack))]
+    order = order[by_group_and_hash(pack, places)]
     bounds = np.zeros(num_packs + 1, np.int64)
     np.cumsum(np.bincount(pack, minlength=num_packs), out=bounds[1:])
     return order, bounds

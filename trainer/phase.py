@@ -24,6 +24,7 @@ from schemas.seal import Seal, require_same, seal_folder
 from schemas.segments import line_of
 from schemas.store import Store, join, read_bytes
 from trainer.mask import Masked, mask, mask_key, num_targets
+from trainer.open_rows import OpenRows
 from trainer.open_shards import OpenShards
 from trainer.order import Schedule, phase_key
 from trainer.pack import Pack, Piece
@@ -71,7 +72,9 @@ class Phase:
         self._shards = OpenShards(self.manifest, table, self.store, self.key, _OPEN_SHARDS)
         self.line = line_of(self.store, self.manifest)
         strata = table.column("stratum").to_numpy()
-        self._planner = Planner(self.manifest, Schedule.of(*self.line), strata, self._shards)
+        self.rows = OpenRows(self.manifest, self._shards, self.store)
+        schedule = Schedule.of(*self.line)
+        self.planner = Planner(self.manifest, schedule, strata, self._shards, self.rows)
         self._plans: OrderedDict[int, WindowPlan] = OrderedDict()
         self._lock = RLock()  # the prefetch thread plans too
 
@@ -79,9 +82,13 @@ class Phase:
     def windows(self) -> int:
         return self.manifest.windows
 
+    @property
+    def shards(self) -> OpenShards:
+        return self._shards
+
     def plan(self, window: int) -> WindowPlan:
         with self._lock:
-            found = self._plans.pop(window, None) or self._planner.plan(window)
+            found = self._plans.pop(window, None) or self.planner.plan(window)
             while len(self._plans) >= _PLANS:
                 self._plans.popitem(last=False)
             self._plans[window] = found
@@ -170,3 +177,4 @@ class Phase:
             yield Batch(
                 packs, num_packs, targets, tokens, step.first, step.after, step.clock_tokens
             )
+        self._shards.require_whole()

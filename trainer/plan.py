@@ -16,9 +16,11 @@ from schemas.errors import UserError
 from schemas.keyed import U64
 from schemas.manifest import Manifest
 from schemas.rows import I64
+from trainer.open_rows import DOCUMENT, LENGTH, OpenRows
 from trainer.open_shards import OpenShards
-from trainer.order import Schedule, id64, spans
-from trainer.pack import arrange, row_hashes
+from trainer.order import Schedule, id64
+from trainer.pack import I32, arrange, row_hashes
+from trainer.spans import Spans, StratumShards, spans, within
 
 
 @dataclass(frozen=True)
@@ -30,12 +32,13 @@ class WindowPlan:
 
     window: int
     bounds: I64  # [p + 1]
-    stratum: I64  # its place in the manifest
+    stratum: I32  # its place in the manifest
     row: I64  # its number in the stratum
-    shard: I64  # its place in the shard table
-    document: I64  # its place in the shard
-    start: I64
-    length: I64
+    shard: I32  # its place in the shard table
+    document: I32  # its place in the shard
+    start: I32
+    length: I32
+    begin: I32  # the place of its first token among those of the shard
     digests: U64  # of the shard table
 
     @property
@@ -82,17 +85,20 @@ class Planner:
         schedule: Schedule,
         stratum_of_shard: NDArray[np.int32],
         shards: OpenShards,
+        rows: OpenRows,
     ):
         self._key = shards.key
         self._manifest = manifest
         self._schedule = schedule
         self._shards = shards
-        self._ids = [id64(stratum.id) for stratum in manifest.strata]
-        order = np.argsort(stratum_of_shard, kind="stable")
-        strata = np.arange(1, len(manifest.strata))
-        self._shards_of = np.split(order, np.searchsorted(stratum_of_shard[order], strata))
-        for stratum, indices in zip(manifest.strata, self._shards_of, strict=True):
-            if stratum.rows and not shards.num_rows[indices].sum():
+        self._rows = rows
+        self._ids: U64 = np.array([id64(stratum.id) for stratum in manifest.strata], np.uint64)
+        self._of_strata = StratumShards.of(
+            self._ids, stratum_of_shard, shards.digests, shards.num_rows
+        )
+        for at, rows in enumerate(self._of_strata.rows_available.tolist()):
+            stratum = manifest.strata[at]
+            if stratum.rows and not rows:
                 raise UserError(
                     f"the manifest of {manifest.phase} wants {stratum.rows:,} rows of "
                     f"{stratum.source}/{stratum.language}/{stratum.tier}, which has none; "
@@ -101,53 +107,58 @@ class Planner:
 
     def plan(self, window: int) -> WindowPlan:
         assert 0 <= window < self._manifest.windows, window
+        if self._shards.are_remote:
+            self._shards.expect(self.reads(window), self.reads(window + 1, 1))
         first, last = self._schedule.delivered(window), self._schedule.delivered(window + 1)
-        parts = [_NO_ROWS]
-        hashes = [np.empty(0, np.uint64)]
-        for stratum in np.flatnonzero(last > first).tolist():
-            rows, row_hash = self._rows(stratum, window, int(first[stratum]), int(last[stratum]))
-            parts.append(rows)
-            hashes.append(row_hash)
-        rows = np.concatenate(parts, axis=1)
-        order, bounds = arrange(
-            self._key, window, np.concatenate(hashes), rows[-1] + 2, self._manifest.packing
-        )
-        stratum, row, shard, document, start, length = rows[:, order]
+        found = self.spans(first, last)
+        tables = self._rows.of(found.shard, found.epoch)
+        parts = zip(tables, found.first.tolist(), found.last.tolist(), strict=True)
+        rows = np.concatenate([_NO_ROWS, *(table[:, a:b] for table, a, b in parts)], axis=1)
+        span = np.repeat(np.arange(found.num_rows.size), found.num_rows)
+        stratum, shard = found.stratum[span], found.shard[span]
+        row = found.row[span] + within(found.num_rows)
+
+        kept = np.flatnonzero(self._delivered(window, found, rows[DOCUMENT]))
+        hashes = row_hashes(self._key, window, self._ids[stratum[kept]], row[kept])
+        lengths = rows[LENGTH][kept] + 2
+        order, bounds = arrange(self._key, window, hashes, lengths, self._manifest.packing)
+        order = kept[order]
+        document, start, length, begin = rows.take(order, axis=1)
         return WindowPlan(
-            window, bounds, stratum, row, shard, document, start, length, self._shards.digests
+            window,
+            bounds,
+            stratum[order].astype(np.int32),
+            row[order],
+            shard[order].astype(np.int32),
+            document,
+            start,
+            length,
+            begin,
+            self._shards.digests,
         )
 
-    def _rows(self, stratum: int, window: int, first: int, last: int) -> tuple[I64, U64]:
-        """Rows [first, last) of a stratum without holes, [6, r] as in WindowPlan; their hashes."""
-        indices = self._shards_of[stratum]
-        parts = [_NO_ROWS]
-        number = first
-        for span in spans(
-            self._key,
-            self._ids[stratum],
-            self._shards.digests[indices],
-            self._shards.num_rows[indices],
-            first,
-            last,
-        ):
-            shard = int(indices[span.shard])
-            open_rows = self._shards.rows(shard, span.epoch)
-            chosen = open_rows.order[span.first : span.last]
-            part = np.empty((6, chosen.size), np.int64)
-            part[0] = stratum
-            part[1] = np.arange(number, number + chosen.size)
-            part[2] = shard
-            part[3] = open_rows.document[chosen]
-            part[4] = open_rows.start[chosen]
-            part[5] = open_rows.length[chosen]
-            number += chosen.size
-            if open_rows.hole_from is not None:
-                part = part[:, open_rows.hole_from[chosen] > window]
-            parts.append(part)
-        assert number == last
-        rows = np.concatenate(parts, axis=1)
-        hashes = row_hashes(self._key, window, self._ids[stratum], first, last)
-        return rows, hashes[rows[1] - first]
+    def reads(self, window: int, further: int = 0) -> list[int]:
+        """The shards that hold a window's rows and `further` ones of each stratum, as needed."""
+        windows = self._manifest.windows
+        first, last, end = (
+            self._schedule.delivered(min(w, windows)) for w in (window, window + 1, windows)
+        )
+        last = np.minimum(last + further, end)
+        return self.spans(first, last).shard.tolist()
+
+    def spans(self, first: I64, last: I64) -> Spans:
+        """Where rows [first, last) of each stratum lie."""
+        return spans(self._key, self._of_strata, first, last)
+
+    def _delivered(self, window: int, found: Spans, document: I32) -> NDArray[np.bool_]:
+        """Which rows are no holes in a window; document [r] of the rows of all spans."""
+        delivered = np.ones(document.size, bool)
+        ends = np.cumsum(found.num_rows)
+        for at in np.flatnonzero(self._rows.have_holes(found.shard)).tolist():
+            mine = slice(ends[at] - found.num_rows[at], ends[at])
+            holes = self._rows.holes(int(found.shard[at]), window)
+            delivered[mine] = np.isin(document[mine], holes, invert=True)
+        return delivered
 
 
-_NO_ROWS = np.empty((6, 0), np.int64)
+_NO_ROWS = np.empty((4, 0), np.int32)

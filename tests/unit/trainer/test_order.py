@@ -12,12 +12,12 @@ from trainer.order import (
     WHEN,
     delivered,
     phase_key,
-    row_order,
-    shard_order,
-    spans,
+    row_hashes,
+    shard_hashes,
     tail_keys,
     when_offsets,
 )
+from trainer.spans import StratumShards, spans
 
 KEY = phase_key(7, "pretrain")
 SHARDS = st.lists(st.integers(0, 9), min_size=1, max_size=6).filter(lambda rows: sum(rows) > 0)
@@ -26,13 +26,22 @@ SHARDS = st.lists(st.integers(0, 9), min_size=1, max_size=6).filter(lambda rows:
 def rows_of(num_rows: list[int], first: int, last: int) -> list[tuple[int, int]]:
     """(shard, row) of rows [first, last) of a stratum whose shards have these rows."""
     digests = np.arange(100, 100 + len(num_rows), dtype=np.uint64)
+    of_stratum = np.zeros(len(num_rows), np.int32)
+    shards = StratumShards.of(np.array([5], np.uint64), of_stratum, digests, np.array(num_rows))
+    found = spans(KEY, shards, np.array([first]), np.array([last]))
+    assert (np.diff(found.row) == found.num_rows[:-1]).all()
     return [
-        (span.shard, int(row))
-        for span in spans(KEY, 5, digests, np.array(num_rows), first, last)
-        for row in row_order(KEY, span.epoch, int(digests[span.shard]), num_rows[span.shard])[
-            span.first : span.last
-        ]
+        (shard, int(row))
+        for shard, epoch, begin, end in zip(
+            found.shard.tolist(), found.epoch.tolist(), found.first, found.last, strict=True
+        )
+        for row in row_order(KEY, epoch, int(digests[shard]), num_rows[shard])[begin:end]
     ]
+
+
+def row_order(key: int, epoch: int, shard: int, num_rows: int) -> np.ndarray:
+    rows = np.arange(num_rows, dtype=np.uint64)
+    return np.argsort(row_hashes(key, np.uint64([epoch]), np.uint64([shard]), rows), kind="stable")
 
 
 @given(SHARDS, st.integers(1, 4))
@@ -57,7 +66,11 @@ def test_every_epoch_and_phase_and_seed_has_an_order_of_its_own() -> None:
     keys = [KEY, phase_key(7, "extend"), phase_key(8, "pretrain")]
     digests = np.arange(1000, dtype=np.uint64)
     rows = {tuple(row_order(key, epoch, 1, 1000)) for key in keys for epoch in range(3)}
-    shards = {tuple(shard_order(key, 1, epoch, digests)) for key in keys for epoch in range(3)}
+    shards = {
+        tuple(np.argsort(shard_hashes(key, np.uint64([1]), np.uint64([epoch]), digests)))
+        for key in keys
+        for epoch in range(3)
+    }
     assert len(rows) == len(shards) == 9
     # No order resembles another: a rank correlation of 1,000 rows beyond 0.15 is a 5 sigma event.
     assert np.abs(np.corrcoef([np.argsort(order) for order in rows]) - np.eye(9)).max() < 0.15
@@ -70,8 +83,11 @@ def test_a_stratum_comes_in_another_order_each_epoch() -> None:
 
 
 def test_a_document_is_cut_alike_in_every_phase() -> None:
-    assert tail_keys(7, 1, 4).tolist() == tail_keys(7, 1, 9)[:4].tolist()
-    assert len({*tail_keys(7, 1, 4).tolist(), *tail_keys(8, 1, 4), *tail_keys(7, 2, 4)}) == 12
+    def keys(seed: int, shard: int, num: int) -> list[int]:
+        return tail_keys(seed, np.uint64([shard]), np.arange(num, dtype=np.uint64)).tolist()
+
+    assert keys(7, 1, 4) == keys(7, 1, 9)[:4]
+    assert len({*keys(7, 1, 4), *keys(8, 1, 4), *keys(7, 2, 4)}) == 12
 
 
 @given(st.lists(st.integers(0, 5_000), min_size=1, max_size=20), st.integers(1, 300))

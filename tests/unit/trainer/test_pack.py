@@ -51,7 +51,9 @@ def test_each_row_goes_to_the_fullest_pack_that_holds_it(
 def test_every_row_is_in_one_pack_and_no_pack_overflows(lengths: list[int]) -> None:
     packing = Packing(pack_tokens=100, max_pieces=7, window_packs=1)
     rows = np.array(lengths, np.int64)
-    order, bounds = arrange(1, 0, row_hashes(1, 0, 2, 0, rows.size), rows, packing)
+    order, bounds = arrange(
+        1, 0, row_hashes(1, 0, np.uint64([2]), np.arange(rows.size)), rows, packing
+    )
     assert sorted(order.tolist()) == list(range(rows.size))
     assert bounds[0] == 0
     assert bounds[-1] == rows.size
@@ -94,7 +96,9 @@ def test_neither_length_nor_language_tells_the_pack_or_the_place(context: int) -
     parts = [log_normal_rows(50, seed, context) // (1 + seed) + 3 for seed in range(4)]
     lengths = np.concatenate(parts)
     language = np.repeat(np.arange(4), [part.size for part in parts])
-    hashes = np.concatenate([row_hashes(1, 0, seed, 0, parts[seed].size) for seed in range(4)])
+    hashes = np.concatenate(
+        [row_hashes(1, 0, np.uint64([seed]), np.arange(parts[seed].size)) for seed in range(4)]
+    )
     order, bounds = arrange(1, 0, hashes, lengths, PACKING)
     pieces = np.diff(bounds)
     pack = np.repeat(np.arange(pieces.size), pieces) * 10 // pieces.size
@@ -114,7 +118,9 @@ def test_rare_short_rows_are_spread_over_all_packs() -> None:
     for window in range(200):
         short = np.random.default_rng(window).random(2_000) < 0.03
         lengths = np.where(short, 40, 1_024)
-        order, bounds = arrange(1, window, row_hashes(1, window, 1, 0, 2_000), lengths, packing)
+        order, bounds = arrange(
+            1, window, row_hashes(1, window, np.uint64([1]), np.arange(2_000)), lengths, packing
+        )
         num_packs = bounds.size - 1
         tenth = np.repeat(np.arange(num_packs), np.diff(bounds)) * 10 // num_packs
         share += np.bincount(tenth[short[order]], minlength=10) / short.sum() * 10 / 200
