@@ -27,6 +27,7 @@ from flows import (
     model_commands,
     store_commands,
     tokenizer_commands,
+    trace_commands,
 )
 from flows.data_commands import data_app
 from flows.options import STORE, AsJson, Recipe, Set, StoreUrl
@@ -48,6 +49,7 @@ mixture_commands.register(app)
 model_commands.register(app)
 store_commands.register(app)
 tokenizer_commands.register(app)
+trace_commands.register(app)
 
 On = Annotated[str, typer.Option("--on", metavar="PROFILE", help="Where things run.")]
 NoServer = Annotated[bool, typer.Option("--no-server", help="Do without Prefect.")]

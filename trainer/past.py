@@ -28,7 +28,7 @@ class PhasePast:
     windows: dict[int, JournalLine] = field(default_factory=dict)
 
     def ranks_at(self, step: int) -> int:
-        """How many ranks did a step, or would do it if the run went on as it stands."""
+        """How many ranks did a step."""
         begun = [after for after in self.num_ranks if after < step]
         return self.num_ranks[max(begun)] if begun else 1
 

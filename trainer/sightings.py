@@ -2,7 +2,7 @@
 
     where      the ids and URLs of the run's shards are looked through; of one source's alone where
                the name begins with `source:`
-    which      the spans of its shard say which rows of the stratum they are (trainer/order.py)
+    which      the spans of its shard say which rows of the stratum they are (trainer/spans.py)
     when       row i is delivered in the window w with C(w) <= i < C(w + 1), found by bisection
     what       these windows are planned, which gives pack and place; a row that an exclusion has
                left out by then is in no plan
@@ -20,12 +20,14 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from schemas.doc_names import documents_named
 from schemas.manifest import load_shards
 from schemas.progress import Progress, silent
 from schemas.rows import I64
-from trainer.order import Schedule, id64, spans
+from trainer.open_rows import DOCUMENT, LENGTH, START
+from trainer.order import Schedule, id64
 from trainer.timeline import Timeline
 
 Fate = Literal["seen", "planned", "left out"]
@@ -73,9 +75,6 @@ class PhaseSightings:
     standing: Standing
     sightings: tuple[Sighting, ...] = ()
 
-    def num(self, fate: Fate) -> int:
-        return sum(sighting.fate == fate for sighting in self.sightings)
-
 
 def find(timeline: Timeline, name: str, progress: Progress = silent) -> tuple[list[Document], int]:
     """The documents of a run with an id or a URL, and the number of shards looked through."""
@@ -83,7 +82,7 @@ def find(timeline: Timeline, name: str, progress: Progress = silent) -> tuple[li
     found: list[Document] = []
     looked: set[int] = set()
     for phase in timeline.phases:
-        data, strata = timeline.data(phase), stratum_of_shard(timeline, phase)
+        data, strata = timeline.data(phase), _stratum_of_shard(timeline, phase)
         mine = np.array([s.source == name.partition(":")[0] for s in data.manifest.strata])
         indices = np.flatnonzero(mine[strata] if mine.any() else strata >= 0).tolist()
         for number, index in enumerate(indices):
@@ -118,22 +117,58 @@ def trace_document(
     return [_in_phase(timeline, phase, document, progress) for phase in timeline.phases]
 
 
-def stratum_of_shard(timeline: Timeline, phase: str) -> I64:
-    table = load_shards(timeline.store.resolve(timeline.phases[phase].manifest))
-    return table.column("stratum").to_numpy().astype(np.int64)
+class _Order:
+    """The order of a phase, to be asked where the rows of a document go."""
+
+    def __init__(self, timeline: Timeline, phase: str) -> None:
+        self._data = data = timeline.data(phase)
+        self._strata = _stratum_of_shard(timeline, phase)
+        self._quotas: I64 = np.array([stratum.rows for stratum in data.manifest.strata], np.int64)
+        self._schedule = Schedule.of(*data.line)
+
+    def has_rows(self, index: int, document: int) -> bool:
+        """Whether a document is not excluded from the start."""
+        (table,) = self._data.rows.of(np.array([index]), np.array([0]))
+        return bool((table[DOCUMENT] == document).any())
+
+    def rows(self, index: int, document: int) -> Iterator[tuple[int, Sighting]]:
+        """The rows of a document that the quota of its stratum covers: number, and when."""
+        stratum = int(self._strata[index])
+        quota = np.zeros_like(self._quotas)
+        quota[stratum] = self._quotas[stratum]
+        found = self._data.planner.spans(np.zeros_like(quota), quota)
+        for at in np.flatnonzero(found.shard == index).tolist():
+            epoch = int(found.epoch[at])
+            (table,) = self._data.rows.of(np.array([index]), np.array([epoch]))
+            part = table[:, found.first[at] : found.last[at]]
+            for place in np.flatnonzero(part[DOCUMENT] == document).tolist():
+                number = int(found.row[at]) + place
+                start, length = int(part[START, place]), int(part[LENGTH, place])
+                yield number, Sighting(epoch, self._window(stratum, number), start, length)
+
+    def _window(self, stratum: int, number: int) -> int:
+        """The window that delivers a row of a stratum."""
+        windows = range(self._data.windows + 1)
+        delivered = self._schedule.delivered
+        return bisect_right(windows, number, key=lambda w: int(delivered(w)[stratum])) - 1
+
+
+def _stratum_of_shard(timeline: Timeline, phase: str) -> NDArray[np.int32]:
+    table = load_shards(timeline.store.resolve(timeline.phases[phase].current))
+    return table.column("stratum").to_numpy()
 
 
 def _in_phase(
     timeline: Timeline, phase: str, document: Document, progress: Progress
 ) -> PhaseSightings:
-    data = timeline.data(phase)
-    held = np.flatnonzero(data.shards.digests == np.uint64(id64(document.shard)))
+    digests = timeline.data(phase).shards.digests
+    held = np.flatnonzero(digests == np.uint64(id64(document.shard)))
     if not held.size:
         return PhaseSightings(phase, "absent")
-    index = int(held[0])
-    if document.document not in data.shards.rows(index, 0).document:
+    index, order = int(held[0]), _Order(timeline, phase)
+    if not order.has_rows(index, document.document):
         return PhaseSightings(phase, "excluded")
-    rows = list(_rows(timeline, phase, index, document.document))
+    rows = list(order.rows(index, document.document))
     found: list[Sighting] = []
     for done, (number, sighting) in enumerate(rows):
         progress(f"windows of {phase}", done, len(rows))
@@ -143,33 +178,8 @@ def _in_phase(
             pack, place = int(plan.pack[at[0]]), int(plan.place[at[0]])
             sighting = replace(sighting, pack=pack, place=place, fate="planned")
         found.append(sighting)
-    return PhaseSightings(
-        phase, "delivered" if found else "not drawn", tuple(_with_steps(timeline, phase, found))
-    )
-
-
-def _rows(
-    timeline: Timeline, phase: str, index: int, document: int
-) -> Iterator[tuple[int, Sighting]]:
-    """The rows of a document that its stratum's quota covers: number in the stratum, and when."""
-    data, strata = timeline.data(phase), stratum_of_shard(timeline, phase)
-    shards, stratum = data.shards, int(strata[index])
-    share, schedule = data.manifest.strata[stratum], Schedule.of(*data.line)
-    indices = np.flatnonzero(strata == stratum)
-    mine = int(np.searchsorted(indices, index))
-    digests, num_rows = shards.digests[indices], shards.num_rows[indices]
-    windows = range(data.windows + 1)
-    number = 0
-    for span in spans(data.key, id64(share.id), digests, num_rows, 0, share.rows):
-        if span.shard == mine:
-            rows = shards.rows(index, span.epoch)
-            chosen = rows.order[span.first : span.last]
-            for at in np.flatnonzero(rows.document[chosen] == document).tolist():
-                row, i = int(chosen[at]), number + at
-                after = bisect_right(windows, i, key=lambda w: int(schedule.delivered(w)[stratum]))
-                start, length = int(rows.start[row]), int(rows.length[row])
-                yield i, Sighting(span.epoch, after - 1, start, length)
-        number += span.last - span.first
+    standing: Standing = "delivered" if found else "not drawn"
+    return PhaseSightings(phase, standing, tuple(_with_steps(timeline, phase, found)))
 
 
 def _with_steps(timeline: Timeline, phase: str, found: list[Sighting]) -> Iterator[Sighting]:

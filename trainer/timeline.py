@@ -44,9 +44,9 @@ class Timeline:
         self.run = run
         self.folder = folder
         self.phases = {phase.name: phase for phase in run.phases}
-        self.past: Mapping[str, PhasePast] = {
+        self.past: dict[str, PhasePast] = {
             name: past for name, past in read_past(folder).items() if name in self.phases
-        }
+        }  # in the order in which they began
         self.data = cache(self._open)
         self.before = cache(self._before)
         self.expected = 0  # windows that will be planned, where somebody knows
@@ -57,6 +57,11 @@ class Timeline:
 
     def is_done(self, phase: str, step: int) -> bool:
         return phase in self.past and step <= self.past[phase].last
+
+    def num_ranks(self, phase: str, step: int) -> int:
+        """How many ranks did a step, or would do it if the run went on as it stands."""
+        past = self.past.get(phase) or next(reversed(self.past.values()), None)
+        return past.ranks_at(step) if past else 1
 
     def begun(self, phase: str) -> Mapping[int, JournalLine]:
         """The windows of a phase that have been begun."""
@@ -101,7 +106,7 @@ class Timeline:
         return ahead
 
     def _open(self, phase: str) -> Phase:
-        return Phase(self.store.resolve(self.phases[phase].manifest), self.store)
+        return Phase(self.store.resolve(self.phases[phase].current), self.store)
 
     def _before(self, phase: str) -> int:
         if phase in self.past:

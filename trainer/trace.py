@@ -88,8 +88,7 @@ def trace_step(
     `world` is the number of ranks, by default that of the run at this step. Raises UserError where
     the phase has no such step or the world no such rank.
     """
-    past = timeline.past.get(phase)
-    world = world or (past.ranks_at(step) if past else 1)
+    world = world or timeline.num_ranks(phase, step)
     if rank is not None and not 0 <= rank < world:
         raise UserError(f"--rank {rank}: of {world} ranks the last is {world - 1}; set --world")
     last = timeline.before(phase)
