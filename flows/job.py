@@ -32,6 +32,9 @@ class Profile(Frozen):
         0, ge=0, description="training processes; 0: one a GPU, or two on two cores and more"
     )
     threads: int = Field(0, ge=0, description="of each training process; 0: its part of the cores")
+    micro_batch_tokens: int = Field(
+        0, ge=0, description="that a device takes at once in training; 0: a pack as it is"
+    )
     confirm_above_gb: float = Field(
         10.0, ge=0, description="of raw text: a build of more asks first, or needs --yes"
     )

@@ -82,6 +82,8 @@ def command(run_json: Path, phase: str | None, profile: Profile) -> list[str]:
     trainer = ["-m", "trainer", str(run_json), "--threads", str(profile.num_threads)]
     if phase is not None:
         trainer += ["--phase", phase]
+    if profile.micro_batch_tokens:
+        trainer += ["--micro-batch-tokens", str(profile.micro_batch_tokens)]
     for tracker in profile.track:
         trainer += ["--track", tracker]
     return [sys.executable, *(launcher if profile.num_processes > 1 else []), *trainer]

@@ -43,7 +43,8 @@ def main() -> None:
         trackers.require(options.track)
         ranks = join(options.device)
         url, every_s = _absolute(options.run), options.checkpoint_every_s
-        session = open_session(url, ranks, every_s, options.store)
+        most_tokens = options.micro_batch_tokens
+        session = open_session(url, ranks, every_s, options.store, most_tokens)
         with trackers.mirrored(session.log, options.track, session.folder):
             sentence = train(session, chosen(session.run, options.phase))
         leave()
@@ -68,6 +69,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--checkpoint-every-s", type=float, default=300.0, metavar="SECONDS")
     parser.add_argument("--device", choices=["cpu", "cuda"], help="default: a GPU if there is one")
     parser.add_argument("--threads", type=int, help="CPU threads of a rank")
+    parser.add_argument(
+        "--micro-batch-tokens",
+        type=int,
+        metavar="TOKENS",
+        help="cut packs into parts of so many tokens, to fit the device's memory; default: no cut",
+    )
     parser.add_argument("--store", help="the store, if run.json does not lie in it")
     parser.add_argument(
         "--track",

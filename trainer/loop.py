@@ -5,7 +5,8 @@
         else the model that the run starts from, or random weights;
         then set the phase's hyper-parameters (moments and the optimiser's step go on)
         for each global batch of B packs and N targets:
-            rank r of W takes every W-th pack; each pack is a micro-batch with
+            rank r of W takes every W-th pack; each pack, or part of it where the memory of a
+            device wants that, is a micro-batch with
                 loss = W x sum(cross-entropy) / N
             whose gradients DDP averages over the ranks: the mean over all N targets, exactly, at
             any W, with no all-reduce but that of the gradients
@@ -23,8 +24,9 @@ RUN.json`. All that it writes lies beside run.json.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -38,6 +40,7 @@ from trainer.distributed import no_sync
 from trainer.failure import defuse
 from trainer.heldout import is_due, num_evaluations
 from trainer.learner import Learner, begin
+from trainer.micro_batch import MicroBatch
 from trainer.optimiser import set_lr
 from trainer.phase import Batch, Phase, State
 from trainer.release import release
@@ -45,6 +48,8 @@ from trainer.results import export, score, snapshot
 from trainer.schedule import batch_schedule, learning_rate
 from trainer.session import Session
 from trainer.step_log import StepLog
+
+T = TypeVar("T")
 
 DROPOUT = key64("dropout")
 
@@ -149,15 +154,7 @@ def train_step(
     """One optimiser step on a global batch; returns its figures, float64 [4], as StepLog reads."""
     ranks = session.ranks
     nats = torch.zeros((), dtype=torch.float64, device=ranks.device)
-    for i, pack in enumerate(batch.packs):
-        if pack is None:
-            inputs = micro_batch.empty(data.special, data.manifest.context, ranks.device)
-            key = None
-        else:
-            masked = data.mask(pack)
-            inputs = micro_batch.of_pack(pack, masked, data.manifest.context, ranks.device)
-            key = keyed(session.run.seed, DROPOUT, data.key, pack.window, pack.index)
-        last = i == len(batch.packs) - 1
+    for (inputs, key), last in with_last(micro_batches(session, data, batch)):
         with nullcontext() if last else no_sync(learner.parallel):
             with session.autocast():
                 loss = learner.parallel(*inputs, learner.theta, key)
@@ -168,6 +165,35 @@ def train_step(
     learner.optimiser.zero_grad()
     summed = ranks.sum(torch.cat([nats[None], session.wishes.tensor()]))
     return torch.cat([summed, norm[None].double()])
+
+
+def micro_batches(
+    session: Session, data: Phase, batch: Batch
+) -> Iterator[tuple[MicroBatch, int | None]]:
+    """This rank's micro-batches of a step, each with the key of its dropout.
+
+    A pack that is cut has a key for each part: what is dropped depends on the cut, not on the rank.
+    """
+    context, device = data.manifest.context, session.ranks.device
+    for pack in batch.packs:
+        if pack is None:
+            yield micro_batch.empty(data.special, context, device), None
+            continue
+        masked = data.mask(pack)
+        key = keyed(session.run.seed, DROPOUT, data.key, pack.window, pack.index)
+        for pieces in micro_batch.cut(pack, session.micro_batch_tokens):
+            part_key = keyed(key, pieces[0]) if pieces[0] else key
+            yield micro_batch.of_pack(pack, masked, context, device, pieces), part_key
+
+
+def with_last(items: Iterable[T]) -> Iterator[tuple[T, bool]]:
+    """Each item, and whether it is the last; the next one is made before an item is given."""
+    ahead = iter(items)
+    item = next(ahead)
+    for following in ahead:
+        yield item, False
+        item = following
+    yield item, True
 
 
 def advance(point: Point, batch: Batch, data: Phase) -> Point:

@@ -69,6 +69,7 @@ class Session:
     journal: Journal
     wishes: Wishes
     lock: IO[str] | None
+    micro_batch_tokens: int | None = None  # that a device takes at once; None: a pack
 
     @property
     def checkpoints(self) -> Path:
@@ -93,7 +94,11 @@ class Session:
 
 
 def open_session(
-    url: str, ranks: Ranks, checkpoint_every_s: float, store_url: str | None = None
+    url: str,
+    ranks: Ranks,
+    checkpoint_every_s: float,
+    store_url: str | None = None,
+    micro_batch_tokens: int | None = None,
 ) -> Session:
     """Everything that `run.json` at `url` names.
 
@@ -122,6 +127,7 @@ def open_session(
         journal=Journal(folder, ranks.first),
         wishes=Wishes(ranks, checkpoint_every_s),
         lock=_claim(folder) if ranks.first else None,
+        micro_batch_tokens=micro_batch_tokens,
     )
 
 

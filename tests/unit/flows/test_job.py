@@ -45,7 +45,7 @@ def test_a_wrong_profile_is_refused(tmp_path: Path, text: str, told: str) -> Non
     with pytest.raises(UserError) as caught:
         load_profile(str(path))
     assert told in str(caught.value)
-    known = "build, beam, nproc, threads, confirm_above_gb, track"
+    known = "build, beam, nproc, threads, micro_batch_tokens, confirm_above_gb, track"
     assert str(caught.value).endswith(f"a profile holds {known}")
 
 

@@ -122,3 +122,9 @@ def running(pid: int) -> bool:
 def test_the_trackers_of_a_profile_reach_the_trainer() -> None:
     command = training.command(Path("run.json"), None, Profile(nproc=1, track=("tensorboard",)))
     assert command[-2:] == ["--track", "tensorboard"]
+
+
+def test_what_a_device_takes_at_once_reaches_the_trainer() -> None:
+    command = training.command(Path("run.json"), None, Profile(nproc=1, micro_batch_tokens=8192))
+    assert command[-2:] == ["--micro-batch-tokens", "8192"]
+    assert "--micro-batch-tokens" not in training.command(Path("run.json"), None, Profile(nproc=1))
