@@ -43,7 +43,7 @@ def show_mixture(manifest: Manifest) -> None:
     publish_table(
         f"mixture-{manifest.phase}",
         rows,
-        f"What {manifest.phase} reads: {len(languages)} languages, tau {manifest.tau}, "
+        f"What {manifest.phase} reads: {len(languages)} languages, tau {manifest.taus}, "
         f"{manifest.budget_tokens:,} tokens, context {manifest.context:,}.",
     )
 

@@ -12,7 +12,7 @@ from flows import cost
 from flows.inputs import Missing
 from flows.plan import Plan
 from flows.supply import MANY
-from schemas.figures import amount, num_bytes
+from schemas.figures import amount, num_bytes, taus
 from schemas.language import NOT_NATURAL
 from schemas.recipe import RELEASE
 
@@ -46,7 +46,7 @@ def bill(plan: Plan) -> Iterator[str]:
         yield (
             f"  {phase.name:<11} {amount(phase.budget_tokens)} tokens of {read}{absent}, "
             f"context {settings.context:,}, mask {100 * settings.mask_rate:.0f} %, "
-            f"tau {settings.tau}"
+            f"tau {taus(settings.tau, settings.tau_end)}"
         )
         if phase.doubt:
             yield f"              may not be met: {phase.doubt}"

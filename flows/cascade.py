@@ -12,7 +12,7 @@ Prefect flows when a server is there, and leaves them functions when not (flows/
 
 from __future__ import annotations
 
-from flows import artifacts, named_mixtures, stages
+from flows import artifacts, going_on, named_mixtures, stages
 from flows.job import Job
 from flows.orchestrate import flow
 from flows.outcome import Outcome
@@ -44,8 +44,11 @@ def data(job: Job) -> Outcome:
     if job.phase:
         return outcome
     named = named_mixtures.find(recipe, store, job.manifests)
-    recipe = named_mixtures.with_mixtures(recipe, named, seal.digest)
-    run_url = stages.describe_run(recipe, store, seal, strata, urls | named)
+    if going_on.names_segment(named):
+        run_url = going_on.describe(recipe, store, named)
+    else:
+        recipe = named_mixtures.with_mixtures(recipe, named, seal.digest)
+        run_url = stages.describe_run(recipe, store, seal, strata, urls | named, tuple(named))
     return outcome.model_copy(update={"manifests": urls | named, "run_url": run_url})
 
 

@@ -38,7 +38,7 @@ def draw_run(folder: Path, store: Store | None = None) -> list[str]:
     """The cards of the manifests that a run trains on; returns their URLs."""
     run_url = str(folder.absolute() / "run.json")
     store, run = store or runs.store_of(run_url), runs.load(run_url)
-    urls = [store.resolve(phase.manifest) for phase in run.phases]
+    urls = [store.resolve(phase.current) for phase in run.phases]
     return _draw(store, [url for url in urls if exists(url)], urls)
 
 

@@ -1,6 +1,6 @@
 """Commands over mixtures: another one of what is built, and what is different in it.
 
-    mmbert remix RECIPE --phase P --set phases.P.tau=0.4 --name flatter
+    mmbert remix RECIPE --phase P --set phases.P.tau=0.4 --name flatter [--continue RUN]
     mmbert diff RECIPE/P RECIPE/P/flatter
 
 `register(app)` adds them to the command line; heavy imports wait until one of them runs.
@@ -40,11 +40,18 @@ def remix(
     name: Annotated[
         str | None, typer.Option(help="What to call it, beside main, which a build makes.")
     ] = None,
+    run: Annotated[
+        str | None,
+        typer.Option(
+            "--continue", metavar="RUN", help="A run in the phase: it changes from where it stands."
+        ),
+    ] = None,
     store: StoreUrl = STORE,
     every: Every = False,
     as_json: AsJson = False,
 ) -> None:
     """Mix what is built anew: no token is touched; the difference is shown."""
+    from flows import going_on
     from flows.console import console
     from flows.job import Job
     from pipelines.difference import compare
@@ -63,14 +70,16 @@ def remix(
     job = Job(recipe=recipe, overrides=settings, store=store, phase=phase)
     chosen, place = job.chosen(job.load()), job.at()
     build = _command("data", recipe, store, [f"--phase {phase}"], settings)
-    decided = decide_remix(chosen, phase, place, build)
-    before = named_manifest(place, chosen.name, phase, MAIN)
+    standing = going_on.standing(place, chosen, phase, run) if run else None
+    decided = decide_remix(chosen, phase, place, build, standing)
+    main = named_manifest(place, chosen.name, phase, MAIN)
+    before = standing.manifest if standing else manifests.load(main) if main else None
     url = publish_manifest(place, decided, name)
     manifest = decided.manifest
-    beside = [text for text in settings if not _is_mixed(phase, text)]
+    beside = [text for text in settings if not _is_mixed(phase, text, standing is not None)]
     chosen_name = f"--manifest {phase}={name or manifest.id}"
     train = _command("train", recipe, store, [chosen_name], beside)
-    difference = compare(manifests.load(before), manifest) if before else None
+    difference = compare(before, manifest) if before else None
     if as_json:
         told: dict[str, Json] = {
             "manifest": manifest.id,
@@ -81,7 +90,8 @@ def remix(
         }
         print(json.dumps(told))
         return
-    console.say(f"{chosen.name}/{phase}: {MAIN} -> {name or manifest.id}")
+    old = f"{standing.manifest.id}, window {standing.next_window:,} on" if standing else MAIN
+    console.say(f"{chosen.name}/{phase}: {old} -> {name or manifest.id}")
     for line in lines(difference, every) if difference else ():
         console.say(line)
     console.say()
@@ -175,13 +185,17 @@ def _told(value: Json) -> str:
     return str(value)[:40]
 
 
-def _is_mixed(phase: str, override: str) -> bool:
-    """Whether a --set is a matter of the manifest, which `train --manifest` takes it from."""
-    from flows.named_mixtures import OF_MANIFEST
+def _is_mixed(phase: str, override: str, of_run: bool) -> bool:
+    """Whether a --set is a matter of the manifest, which `train --manifest` takes it from.
+
+    What a run leaves out is one, too: its manifests say it.
+    """
+    from flows.named_mixtures import OF_MANIFEST, READ
 
     key = override.partition("=")[0].strip()
-    reads = ("languages", "strict", "temperature_sources", "tiers", "shares")
-    mixed = "|".join((*OF_MANIFEST, *reads))
+    if of_run and key.startswith("exclusions."):
+        return True
+    mixed = "|".join((*OF_MANIFEST, *READ))
     return re.match(rf"phases\.{re.escape(phase)}\.({mixed})\b", key) is not None
 
 

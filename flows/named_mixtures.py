@@ -21,12 +21,16 @@ OF_MANIFEST = (
     "context",
     "mask_rate",
     "tau",
+    "tau_end",
     "max_epochs",
     "min_tokens",
     "weight_by",
     "pool_tokens",
     "budget_tokens",
 )
+
+
+READ = ("languages", "strict", "temperature_sources", "tiers", "shares")  # by a mixture
 
 
 def parse(texts: Sequence[str]) -> dict[str, str]:
@@ -71,7 +75,7 @@ def with_mixtures(recipe: Recipe, urls: Mapping[str, str], tokenizer: str) -> Re
     for name, url in urls.items():
         manifest = manifests.load(url)
         require_same(manifest.tokenizer, tokenizer, url)
-        held = manifest.model_dump(include=set(OF_MANIFEST))
+        held = {key: getattr(manifest, key) for key in OF_MANIFEST}
         try:
             phases[name] = Phase.model_validate(phases[name].model_dump() | held)
         except ValidationError as error:

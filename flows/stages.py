@@ -169,12 +169,16 @@ def describe_run(
     seal: Seal,
     strata: Sequence[Stratum],
     manifests: dict[str, str],
+    named: tuple[str, ...] = (),
 ) -> str:
-    """Write held-out text and manifests down as one run; returns the URL of its run.json."""
+    """Write held-out text and manifests down as one run; returns the URL of its run.json.
+
+    `named`: phases whose manifests somebody chose, so that no segment goes on with them.
+    """
     from pipelines.describe import make_heldout, make_run
 
     _, heldout_url = make_heldout(recipe, store, seal, strata)
-    _, run_url = make_run(recipe, store, seal, heldout_url, manifests)
+    _, run_url = make_run(recipe, store, seal, heldout_url, manifests, named)
     return run_url
 
 

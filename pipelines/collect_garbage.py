@@ -1,6 +1,7 @@
 """Garbage: what nothing that is kept refers to, and how it leaves a store.
 
-    kept     every run, and all manifests that have a name or that a run trains with
+    kept     every run, and all manifests that have a name or that a run trains with, and those that
+             they continue
              of each phase the N newest manifests
              strata of kept manifests and held-out files, of the newest build of each phase, and
              those that were imported
@@ -18,7 +19,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pipelines.holdings import Holdings
+from pipelines.holdings import HeldManifest, Holdings
 from pipelines.imported import LAYOUT
 from schemas import catalogue as catalogues
 from schemas.run import Heldout
@@ -49,14 +50,15 @@ def find_garbage(held: Holdings, keep: int, now: float | None = None) -> tuple[G
 
 def _find(held: Holdings, keep: int) -> Iterator[Garbage]:
     store = held.store
-    needed = {store.resolve(p.manifest).rsplit("/", 1)[0] for r in held.runs for p in r.run.phases}
+    needed = {store.resolve(p.current).rsplit("/", 1)[0] for r in held.runs for p in r.run.phases}
+    needed |= {store.resolve(p.manifest).rsplit("/", 1)[0] for r in held.runs for p in r.run.phases}
     phases: dict[tuple[str, str], list[str]] = {}
     for found in held.manifests:
         key = (found.manifest.recipe, found.manifest.phase)
         phases.setdefault(key, []).append(found.folder)
     for folders in phases.values():
         needed |= set(folders[len(folders) - keep :] if keep else ())
-    kept = [m for m in held.manifests if m.names or m.folder in needed]
+    kept = _with_continued([m for m in held.manifests if m.names or m.folder in needed], held)
     kept_folders = {m.folder for m in kept}
     for found in held.manifests:
         if found.folder not in kept_folders:
@@ -81,6 +83,20 @@ def _find(held: Holdings, keep: int) -> Iterator[Garbage]:
         name = url.rsplit("/", 1)[1]
         if name.startswith(".") and name.endswith(".tmp"):
             yield Garbage("half-written file", url, file.num_bytes)
+
+
+def _with_continued(kept: list[HeldManifest], held: Holdings) -> list[HeldManifest]:
+    """Manifests with all that they go on with."""
+    wanted = {m.folder for m in kept}
+    by_folder = {m.folder: m for m in held.manifests}
+    left = list(kept)
+    while left:
+        found = left.pop()
+        if found.manifest.continues:
+            folder = join(found.folder.rsplit("/", 1)[0], found.manifest.continues.manifest)
+            left += [by_folder[folder]] if folder in by_folder else []
+            wanted.add(folder)
+    return [m for m in held.manifests if m.folder in wanted]
 
 
 def _strata(held: Holdings, used: set[str], heldout: set[str]) -> Iterator[Garbage]:

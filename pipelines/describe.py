@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from schemas import run as runs
@@ -64,10 +64,19 @@ def describe_heldout(
 
 
 def make_run(
-    recipe: Recipe, store: Store, sealed: Seal, heldout_url: str, manifests: Mapping[str, str]
+    recipe: Recipe,
+    store: Store,
+    sealed: Seal,
+    heldout_url: str,
+    manifests: Mapping[str, str],
+    begun_with: Collection[str] = (),
 ) -> tuple[Run, str]:
-    """The run description over the manifests of phases (name -> URL), written; and its URL."""
+    """The run description over the manifests of phases (name -> URL), written; and its URL.
+
+    Phases go on with the segments that they go on with in the store, but for those `begun_with`.
+    """
     run = describe_run(recipe, store, sealed, heldout_url, manifests)
+    run = runs.with_segments(store, run, dict.fromkeys(begun_with))
     return run, runs.publish(store, run)
 
 

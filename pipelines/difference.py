@@ -19,6 +19,7 @@ SETTINGS = (
     "context",
     "mask_rate",
     "tau",
+    "tau_end",
     "max_epochs",
     "min_tokens",
     "weight_by",
@@ -125,7 +126,7 @@ def _portion(share: LanguageShare) -> Portion:
 
 def _settings(manifest: Manifest) -> dict[str, Json]:
     told = manifest.model_dump(mode="json", include=set(SETTINGS))
-    told = {name: told[name] for name in SETTINGS}
+    told = {name: told.get(name) for name in SETTINGS}
     told["sources"] = sorted({stratum.source for stratum in manifest.strata})
     told["tiers"] = sorted({stratum.tier for stratum in manifest.strata})
     told["excluded documents"] = sum(listed.documents for listed in manifest.exclusions)

@@ -189,7 +189,8 @@ def _holders(store: Store, erased: dict[str, list[int]]) -> Iterator[Holder]:
     over: dict[str, list[str]] = {}
     for url in _files(store, "runs", "run.json"):
         for phase in runs.load(url).phases:
-            over.setdefault(phase.manifest, []).append(url.split("/")[-2])
+            for name in {phase.manifest, phase.current}:
+                over.setdefault(name, []).append(url.split("/")[-2])
     for url in all_manifests(store):
         manifest = manifests.load(url)
         named = set(manifests.load_shards(url).column("digest").to_pylist()) & erased.keys()

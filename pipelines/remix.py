@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from pipelines.inventory import MULTILINGUAL, phase_codes, reads, share_key
 from pipelines.manifests import Decided, decide_manifest
+from pipelines.segments import Standing, decide_segment
 from schemas import catalogue as catalogues
 from schemas.catalogue import Catalogue, NewestBuild
 from schemas.digest import Json
@@ -25,12 +26,15 @@ BESIDE_TEXT = {"path", "licence", "licences", "attribution", "gated", "published
 CHOOSE_HELDOUT = {"share", "max_documents", "min_stratum_documents"}
 
 
-def decide_remix(recipe: Recipe, phase: str, store: Store, build: str) -> Decided:
+def decide_remix(
+    recipe: Recipe, phase: str, store: Store, build: str, standing: Standing | None = None
+) -> Decided:
     """The manifest of a phase as the recipe has it now; publishes nothing.
 
-    `build` is the command that builds what is missing. Raises UserError when the phase was never
-    built, when the recipe asks for strata of another make or for some that nobody built, and for
-    what `decide_manifest` refuses.
+    It goes on from where a run is `standing`, or else begins with the phase. `build` is the command
+    that builds what is missing. Raises UserError when the phase was never built, when the recipe
+    asks for strata of another make or for some that nobody built, and for what `decide_manifest`
+    or `decide_segment` refuse.
     """
     newest = catalogues.newest_build(store, recipe.name, phase)
     if newest is None:
@@ -41,7 +45,10 @@ def decide_remix(recipe: Recipe, phase: str, store: Store, build: str) -> Decide
     _require_same_text(newest.recipe, recipe, build)
     catalogue = _open(store, newest, build)
     _require_built(newest.recipe, recipe, phase, catalogue, build)
-    return decide_manifest(recipe, phase, store, _seal(store, catalogue), catalogue)
+    seal = _seal(store, catalogue)
+    if standing is not None:
+        return decide_segment(recipe, phase, store, seal, catalogue, standing)
+    return decide_manifest(recipe, phase, store, seal, catalogue)
 
 
 def _open(store: Store, newest: NewestBuild, build: str) -> Catalogue:

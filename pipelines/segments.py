@@ -14,6 +14,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -38,6 +39,15 @@ from schemas.shard import digest_of
 from schemas.store import Store
 from schemas.stratum import StratumName
 
+
+class Standing(NamedTuple):
+    """Where a run stands in a phase: what planned it so far, and what comes next."""
+
+    manifest: Manifest
+    next_window: int
+    delivered: list[int]  # rows of each stratum of the manifest before that window
+
+
 # What a mixture does not decide, or what all windows of a phase share.
 SAME = ("seed", "tokenizer", "vocab_size", "context", "mask_rate", "budget_tokens", "packing")
 
@@ -48,15 +58,14 @@ def decide_segment(
     store: Store,
     sealed: Seal,
     catalogue: Catalogue,
-    before: Manifest,
-    from_window: int,
-    delivered: Sequence[int],
+    standing: Standing,
 ) -> Decided:
-    """The manifest that goes on with `before` from a window on; publishes nothing.
+    """The manifest that goes on from where a run stands; publishes nothing.
 
-    `delivered`: rows of each stratum of `before` before that window. Raises UserError for settings
-    that a segment cannot change, for strata that were built anew, and as `decide_manifest` does.
+    Raises UserError for settings that a segment cannot change, for strata that were built anew,
+    and as `decide_manifest` does.
     """
+    before, from_window, delivered = standing
     shards = manifests.load_shards(manifests.url_of(store, before))
     shares = read_by(phase_name, recipe.phases[phase_name], catalogue)
     found = exclusion_lists(recipe, store, sealed, catalogue, shares)
@@ -147,7 +156,8 @@ class _Seam:
     @property
     def knots(self) -> tuple[int, ...]:
         earlier = [window for window in self.before.knots if window < self.window]
-        return (*earlier, self.window, *(w for w in self.after.knots if w > self.window))
+        later = [window for window in self.after.knots if window > self.window]
+        return (*earlier, *([self.window] if self.window else []), *later)
 
     def joined(self, delivered: Sequence[int]) -> list[StratumShare]:
         """The strata of both, those of before first, with `delivered` rows of each before."""
@@ -174,7 +184,8 @@ class _Seam:
             numbers = zip(self.after.knots, new.knots, strict=True)
             later = [done + k - skipped for window, k in numbers if window > self.window]
             rows = done + new.rows - skipped
-        update = {"rows": rows, "knots": (*earlier, done, *later)}
+        at = [done] if self.window else []
+        update = {"rows": rows, "knots": (*earlier, *at, *later)}
         return (new or old).model_copy(update=update)
 
     def _rows_before(self, share: StratumShare) -> int:

@@ -89,7 +89,7 @@ class Continuation(Frozen):
     """What a segment goes on with, and the first window that is its own."""
 
     manifest: str  # id, of the same recipe and phase
-    from_window: int = Field(gt=0)
+    from_window: int = Field(ge=0)
 
 
 class Manifest(Frozen):

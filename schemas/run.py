@@ -7,7 +7,10 @@ The manifests in order, with model, optimiser and schedules. It lies in the run'
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
+
+from pydantic import Field
 
 from schemas.digest import content_id
 from schemas.errors import UserError
@@ -58,6 +61,14 @@ class RunPhase(Frozen):
     name: str
     manifest: str  # relative to the store
     settings: Phase
+    segment: str | None = Field(  # likewise: the newest manifest that goes on with it
+        None, exclude_if=lambda segment: segment is None
+    )
+
+    @property
+    def current(self) -> str:
+        """The manifest that plans it: it knows which one plans its earlier windows."""
+        return self.segment or self.manifest
 
 
 class RunStart(Frozen):
@@ -78,8 +89,9 @@ class SourceNote(Frozen):
 class Run(Frozen):
     """`run.json`; `seed` starts weights and dropout.
 
-    `id` covers what decides the weights of the phases' models; `checksum` also the notes, the
-    places, and how they are released: another `release` is another merge, not another training.
+    `id` covers what decides the weights of the phases' models, as they were begun; `checksum` also
+    the notes, the places, the segments that phases go on with, and how they are released: another
+    `release` is another merge, not another training.
     """
 
     format_version: int = 1
@@ -118,6 +130,8 @@ class Run(Frozen):
         content = self.model_dump(mode="json", exclude=beside)
         if self.start:
             del content["start"]["settings"]["model"]  # a place
+        for phase in content["phases"]:
+            phase.pop("segment", None)
         return self.model_copy(update={"id": content_id(content)})
 
 
@@ -132,6 +146,20 @@ def publish(store: Store, run: Run) -> str:
     content = run.model_dump(mode="json", exclude={"checksum"})
     write_json(url, content | {"checksum": content_id(content)})
     return url
+
+
+def with_segments(store: Store, run: Run, named: Mapping[str, str | None]) -> Run:
+    """A run whose phases go on with the segments that are named, by phase, relative to the store.
+
+    A phase that is not named goes on with the one that its run.json says, if there is one.
+    """
+    try:
+        known = {phase.name: phase.segment for phase in load(url_of(store, run)).phases}
+    except (FileNotFoundError, ValueError):  # the first time, or written by another version
+        known = {}
+    segments = known | dict(named)
+    phases = (p.model_copy(update={"segment": segments.get(p.name)}) for p in run.phases)
+    return run.model_copy(update={"phases": tuple(phases)})
 
 
 def load(url: str) -> Run:

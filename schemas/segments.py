@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from schemas import manifest as manifests
 from schemas.errors import UserError
 from schemas.manifest import Manifest
+from schemas.point import Point
 from schemas.store import Store, join
 
 Line = Sequence[Manifest]  # of a phase: what its last one continues, the first one first
@@ -37,6 +38,27 @@ def load(store: Store, recipe: str, phase: str, identity: str) -> Manifest:
             f"{url} is not there, and windows of a run were planned with it: bring it back, or "
             f"start {recipe}/{phase} afresh"
         ) from None
+
+
+def begun(line: Line, window: int) -> Line:
+    """The manifests of a line that plan windows before this one; of a phase's start the first."""
+    return [line[0], *(manifest for manifest in line[1:] if manifest.from_window < window)]
+
+
+def require_sealed(store: Store, line: Line, point: Point) -> None:
+    """UserError where a phase would go on from a point that other manifests have brought it to."""
+    current = line[-1]
+    known = point.manifest or line[0].id
+    before = line_of(store, load(store, current.recipe, current.phase, known))
+    changed = first_change(before, line)
+    if changed is not None and changed < point.next_window:
+        raise UserError(
+            f"phase {point.phase} stands at window {point.next_window} by manifest {known}, and "
+            f"{current.id} plans windows from {changed} on in another way: what was trained is "
+            f"sealed; go on with that one (--manifest {point.phase}={known}), or make one that "
+            f"begins there with `mmbert remix {current.recipe} --phase {point.phase} --continue "
+            f"{current.recipe}-{point.run}`"
+        )
 
 
 def first_change(one: Line, other: Line) -> int | None:

@@ -26,37 +26,15 @@ from torch.optim import Optimizer
 
 from schemas import folder_digests
 from schemas.errors import UserError
-from schemas.ledger import Frozen
+from schemas.point import Point, newest, points_in
 from schemas.store import sync_folder, write_json
 from trainer.distributed import Ranks, tells_of_a_dead_rank
+
+__all__ = ["Contents", "Point", "contents", "load", "newest", "save"]
 
 KEEP = 2
 
 Contents = dict[str, Tensor | dict[str, Tensor]]
-
-
-class Point(Frozen):
-    """Where a run stands: `step` steps done in all, (window, pack) of `phase` comes next."""
-
-    run: str
-    phase: str
-    step: int
-    window: int
-    pack: int
-    tokens: int  # trained in this phase
-    clock_tokens: float
-    end: bool  # of the phase
-
-    @classmethod
-    def before(cls, run: str, phase: str, step: int) -> Point:
-        """Before the first step of a phase."""
-        return cls(
-            run=run, phase=phase, step=step, window=0, pack=0, tokens=0, clock_tokens=0, end=False
-        )
-
-    @property
-    def name(self) -> str:
-        return f"{self.phase}-{self.step}"
 
 
 def contents(model: nn.Module, optimiser: Optimizer) -> Contents:
@@ -150,20 +128,9 @@ def _cause(error: OSError | CheckpointException) -> str:
     return str(cause).splitlines()[0]
 
 
-def newest(folder: Path, phase: str) -> Point | None:
-    """The phase's checkpoint with the most steps."""
-    points = [point for point in _points(folder) if point.phase == phase]
-    return max(points, key=lambda point: point.step, default=None)
-
-
-def _points(folder: Path) -> list[Point]:
-    files = folder.glob("[!.]*/point.json")
-    return [Point.model_validate_json(file.read_bytes()) for file in files]
-
-
 def _prune(folder: Path, current: Point) -> None:
     """Keep the last two inside a phase, none once it has ended; remove what a kill left behind."""
-    inside = [p for p in _points(folder) if p.phase == current.phase and not p.end]
+    inside = [p for p in points_in(folder) if p.phase == current.phase and not p.end]
     keep = 0 if current.end else KEEP
     for point in sorted(inside, key=lambda p: p.step)[: len(inside) - keep]:
         # Renamed first: a folder that is being removed must never look like a checkpoint.

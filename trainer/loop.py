@@ -34,6 +34,7 @@ from torch import Tensor
 from schemas.keyed import key64, keyed
 from schemas.recipe import RELEASE
 from schemas.run import RunPhase
+from schemas.segments import require_sealed
 from trainer import checkpoint, micro_batch
 from trainer.checkpoint import Point
 from trainer.distributed import no_sync
@@ -74,7 +75,9 @@ def train(session: Session, phases: tuple[RunPhase, ...]) -> str:
 
 def train_phase(session: Session, phase: RunPhase) -> Point:
     """Train a phase from where it stands to its end, or until a signal; returns where it stands."""
-    data = Phase(session.store.resolve(phase.manifest), session.store)
+    data = Phase(session.store.resolve(phase.current), session.store)
+    if saved := checkpoint.newest(session.checkpoints, phase.name):
+        require_sealed(session.store, data.line, saved)
     budget = data.manifest.budget_tokens
     learner, point = begin(session, phase)
     steps = StepLog(session, data, point)
@@ -206,6 +209,7 @@ def advance(point: Point, batch: Batch, data: Phase) -> Point:
             "tokens": point.tokens + batch.tokens,
             "clock_tokens": data.clock(batch.after),
             "end": batch.after.window == data.windows,
+            "manifest": data.manifest.id,
         }
     )
 

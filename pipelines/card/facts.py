@@ -136,7 +136,7 @@ class Facts:
             text += (
                 f"The largest share has {first.name} ({100 * first.share.weight:.0f} %), the "
                 f"smallest {last.name} with {amount(last.share.tokens)} tokens: sizes count as "
-                f"their power of {m.tau:g}. "
+                f"their power of {m.taus}. "
             )
         return text + (
             f"Of {self.total.read:,} documents that were read, {self.total.kept:,} were kept "

@@ -58,7 +58,8 @@ def _check_description(findings: Findings, url: str) -> None:
         return
     if not url.split("/")[-2].startswith(f"{run.recipe}-{run.id}"):
         findings.problem(url, f"belongs into runs/{run.recipe}-{run.id}", mend)
-    named = [join(run.tokenizer, "seal.json"), run.heldout, *(p.manifest for p in run.phases)]
+    named = [join(run.tokenizer, "seal.json"), run.heldout]
+    named += dict.fromkeys(name for p in run.phases for name in (p.manifest, p.current))
     for name in named:
         if not exists(findings.store.resolve(name)):
             place = findings.store.resolve(name)

@@ -109,7 +109,7 @@ def line(run: Run, manifest_of: Callable[[str], Manifest], point: Point) -> dict
 
 def manifests_of(run: Run, store: Store) -> Callable[[str], Manifest]:
     """The manifest of each phase of a run, read once."""
-    urls = {phase.name: store.resolve(phase.manifest) for phase in run.phases}
+    urls = {phase.name: store.resolve(phase.current) for phase in run.phases}
     return lru_cache(lambda phase: load(urls[phase]))
 
 

@@ -80,7 +80,7 @@ def _files(history: History) -> list[tuple[str, list[tuple[str, str]]]]:
     exported = [name for name in models if (folder / "models" / name / "config.json").is_file()]
     found = [
         ("run", [(n, f"{TO_RUN}/{n}") for n in ("run.json", "log.jsonl", "journal.jsonl")]),
-        ("manifests", [(p.name, f"{TO_STORE}/{p.manifest}") for p in history.run.phases]),
+        ("manifests", [(p.name, f"{TO_STORE}/{p.current}") for p in history.run.phases]),
         ("models", [(name, f"{TO_RUN}/models/{name}/") for name in exported]),
     ]
     return [(label, links) for label, links in found if links]

@@ -1,0 +1,126 @@
+"""Segments from the command line: a run goes on with another mixture from where it stands.
+
+    mmbert remix RECIPE --phase P --set ... --name NAME --continue RUN
+    mmbert train RECIPE --manifest P=NAME
+
+The first makes the segment, which begins at the first window that no checkpoint has begun. The
+second names it: the run that it continues takes it on, whatever the recipe's mixtures are by now.
+"""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Mapping
+from pathlib import Path
+
+from flows.named_mixtures import OF_MANIFEST, READ
+from pipelines.segments import Standing
+from schemas import manifest as manifests
+from schemas import run as runs
+from schemas.errors import UserError
+from schemas.find_run import find_run
+from schemas.point import newest
+from schemas.recipe import Phase, Recipe
+from schemas.run import Run
+from schemas.segments import begun, line_of
+from schemas.store import Store, local_path
+from trainer.order import Schedule
+
+
+def standing(store: Store, recipe: Recipe, phase: str, reference: str) -> Standing:
+    """Where the run of that name stands; UserError where its phase cannot be changed any more."""
+    run_json = find_run(store, reference)
+    run, folder = runs.load(str(run_json)), run_json.parent
+    mine = {found.name: found for found in run.phases}
+    if run.recipe != recipe.name or phase not in mine:
+        raise UserError(
+            f"--continue {reference}: {folder} is a run of {run.recipe}, with phases "
+            f"{', '.join(mine)}, and not of {recipe.name}/{phase}; name a run of that"
+        )
+    if _at_work(folder):
+        raise UserError(
+            f"--continue {reference}: a trainer is at work in {folder} and would pass the window "
+            "at which the change begins; stop it with Ctrl-C, which saves a checkpoint"
+        )
+    line = line_of(store, manifests.load(store.resolve(mine[phase].current)))
+    point = newest(folder / "checkpoints", phase)
+    window = point.next_window if point else 0
+    if window == line[-1].windows:
+        raise UserError(
+            f"--continue {reference}: no window of {phase} is left to be changed, it has "
+            f"{line[-1].windows:,}; leave --continue out to mix another run"
+        )
+    line = tuple(begun(line, window))
+    delivered = Schedule.of(*line).delivered(window)
+    return Standing(line[-1], window, delivered.tolist())
+
+
+def _at_work(folder: Path) -> bool:
+    """Whether a trainer holds a run's folder (trainer/session.py)."""
+    try:
+        with (folder / ".lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
+def names_segment(named: Mapping[str, str]) -> bool:
+    """Whether one of the manifests (phase -> URL) goes on with another."""
+    return any(manifests.load(url).continues for url in named.values())
+
+
+def describe(recipe: Recipe, store: Store, named: Mapping[str, str]) -> str:
+    """Let the run that named manifests go on with take them on; returns the URL of its run.json.
+
+    Raises UserError when there is no such run, or when the recipe trains in another way by now.
+    """
+    lines = {phase: line_of(store, manifests.load(url)) for phase, url in named.items()}
+    firsts = {p: store.relative(manifests.url_of(store, line[0])) for p, line in lines.items()}
+    found = [
+        run
+        for run in _runs(store, recipe.name)
+        if firsts.items() <= {(phase.name, phase.manifest) for phase in run.phases}
+    ]
+    if not found:
+        told = ", ".join(f"{phase}={lines[phase][0].id}" for phase in named)
+        raise UserError(
+            f"{store.url} has no run that began with {told}, which --manifest goes on with; name a "
+            "mixture that is no segment"
+        )
+    differs = [_difference(run, recipe) for run in found]
+    if None not in differs:
+        raise UserError(
+            f"{differs[0]} is not what run {recipe.name}-{found[0].id} is trained with, which "
+            "--manifest goes on with; take it back"
+        )
+    run = found[differs.index(None)]
+    segments = {
+        phase: store.relative(url) if len(lines[phase]) > 1 else None
+        for phase, url in named.items()
+    }
+    return runs.publish(store, runs.with_segments(store, run, segments))
+
+
+def _runs(store: Store, recipe: str) -> list[Run]:
+    folder = local_path(store.url)
+    files = sorted(folder.glob("runs/*/run.json")) if folder else []
+    return [run for run in map(runs.load, map(str, files)) if run.recipe == recipe]
+
+
+def _difference(run: Run, recipe: Recipe) -> str | None:
+    """The first key of a recipe that trains otherwise than a run, whatever its mixtures are."""
+    if [*recipe.phases] != [phase.name for phase in run.phases]:
+        return "phases"
+    for name in ("seed", "model", "optimiser"):
+        if getattr(recipe, name) != getattr(run, name):
+            return name
+    for phase in run.phases:
+        ours = recipe.phases[phase.name]
+        for key in Phase.model_fields:
+            mixed = key in (*OF_MANIFEST, *READ)
+            if not mixed and getattr(ours, key) != getattr(phase.settings, key):
+                return f"phases.{phase.name}.{key}"
+    return None
