@@ -11,6 +11,7 @@ import resource
 import socket
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -50,10 +51,16 @@ class Ranks:
         return [line for line in lines if line.startswith("mmbert: ")]
 
 
-def start(run_json: str, *options: str, world: int = 1, file_bytes: int | None = None) -> Ranks:
+def start(
+    run_json: str,
+    *options: str,
+    world: int = 1,
+    file_bytes: int | None = None,
+    last_rank: Sequence[str] = (),
+) -> Ranks:
     """`python -m trainer RUN.json OPTIONS` on a CPU, as torchrun would start `world` ranks of it.
 
-    file_bytes: no file may grow beyond, as on a disk that is full.
+    file_bytes: no file may grow beyond, as on a disk that is full. last_rank: its further options.
     """
     printed = Path(run_json).with_name("printed.txt")
     printed.write_text("")
@@ -61,7 +68,13 @@ def start(run_json: str, *options: str, world: int = 1, file_bytes: int | None =
     arguments = [run_json, "--device", "cpu", "--threads", "1", *options]
     processes = [
         _CONTEXT.Process(
-            target=_rank, args=(arguments, ranks | {"RANK": str(r)}, printed, file_bytes)
+            target=_rank,
+            args=(
+                [*arguments, *(last_rank if r == world - 1 else ())],
+                ranks | {"RANK": str(r)},
+                printed,
+                file_bytes,
+            ),
         )
         for r in range(world)
     ]

@@ -1,6 +1,8 @@
 """I12: whatever goes wrong, every rank ends within a minute, non-zero, and a sentence says why."""
 
+import json
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -79,3 +81,16 @@ def test_two_trainers_in_one_folder_are_refused(tmp_path):
     assert "another trainer is at work" in second.sentences()[-1]
     first.processes[0].terminate()
     assert first.wait() == [0]
+
+
+def test_ranks_that_plan_different_windows_stop_before_a_step(tmp_path):
+    run_json = make_run(tmp_path / "store", {"pretrain": phase_settings()})
+    shutil.copytree(tmp_path / "store", tmp_path / "other")
+    (manifest,) = (tmp_path / "other").glob("manifests/*/*/*/manifest.json")
+    content = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps(content | {"seed": content["seed"] + 1}))
+    running = ranks.start(run_json, world=2, last_rank=("--store", str(tmp_path / "other")))
+    assert running.wait() == [1, 1]
+    assert "the plan of window 0 of phase pretrain differs" in running.sentences()[0]
+    log = Lines(Path(run_json).with_name("log.jsonl"), write=False).read()
+    assert not [line for line in log if line["kind"] == "step"]

@@ -1,0 +1,60 @@
+"""Work beside a consumer: in order, one thread, no error lost."""
+
+import threading
+from threading import Semaphore
+
+import pytest
+
+from trainer.background import Background
+
+
+def threads() -> int:
+    return sum(thread.name == "beside" for thread in threading.enumerate())
+
+
+def test_all_items_in_order_and_no_thread_is_left() -> None:
+    done: list[int] = []
+    beside = Background("beside", done.append)
+    for items in ([1, 2], [], [3]):
+        beside.put(items)
+    beside.finish()
+    assert done == [1, 2, 3]
+    beside.put([4])
+    beside.finish()
+    assert done == [1, 2, 3, 4]
+    assert threads() == 0
+
+
+def test_items_may_be_replaced_by_others() -> None:
+    begun, go = Semaphore(0), Semaphore(0)
+    done: list[int] = []
+
+    def work(item: int) -> None:
+        begun.release()
+        go.acquire()
+        done.append(item)
+
+    beside = Background("beside", work)
+    beside.put([1, 2, 3])
+    begun.acquire()
+    beside.put([4], instead=True)
+    go.release(2)
+    beside.finish()
+    assert done == [1, 4]
+
+
+def test_an_error_ends_the_work_and_is_raised_in_whoever_asks() -> None:
+    done: list[int] = []
+
+    def work(item: int) -> None:
+        done.append(1 // item)
+
+    beside = Background("beside", work)
+    beside.put([1, 0, 1])
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            beside.finish()
+    with pytest.raises(ZeroDivisionError):
+        beside.put([1])
+    assert done == [1]
+    assert threads() == 0
