@@ -28,12 +28,14 @@ from pipelines.prove import Proving, save_proof
 from pipelines.read import reader_of
 from pipelines.record import FileRead, Record
 from pipelines.spill import Spill
+from schemas.ledger import DROPS
 from schemas.seal import Seal, seal_folder
 from schemas.store import Store
 from schemas.text import Fields, Filters
 
 BATCH = 256  # documents tokenised in one call
 BATCH_CHARACTERS = 2_000_000  # of them, and one document more: an engine needs 100 times that
+DROPS_AS_ROWS = 10_000  # that wait as Python objects; a table of them is a tenth as large
 PART_TOKENS = 8_000_000  # a spill's part is sorted in memory: 32 MB, and as much for its rows
 
 
@@ -182,7 +184,8 @@ class _SpillWriter:
         self.tokens: list[np.ndarray] = []
         self.num_tokens = 0
         self.parts: list[str] = []
-        self.dropped: list[dict[str, str | int]] = []
+        self.drops: list[dict[str, str | int]] = []
+        self.dropped = DROPS.empty_table()
 
     def add(self, record: Record, tokens: np.ndarray | None) -> None:
         native = record.native_id or f"{self.item.file.relative}#{record.number}"
@@ -191,7 +194,7 @@ class _SpillWriter:
         num_bytes = len(text) if record.text is not None else record.num_bytes
         if record.reason is not None or tokens is None:
             assert record.reason is not None, doc_id
-            self.dropped.append(
+            self.drops.append(
                 {
                     "doc_id": doc_id,
                     "reason": record.reason,
@@ -201,6 +204,8 @@ class _SpillWriter:
                     "detail": record.detail,
                 }
             )
+            if len(self.drops) == DROPS_AS_ROWS:
+                self._tabulate()
             return
         hashes = shingles(record.text or "") if self.near or self.item.grouped else NO_SHINGLES
         self.rows.append(
@@ -234,13 +239,18 @@ class _SpillWriter:
         self.parts.append(spills.write_part(self.item.folder, len(self.parts), table))
         self.rows, self.tokens, self.num_tokens = [], [], 0
 
+    def _tabulate(self) -> None:
+        self.dropped = pa.concat_tables([self.dropped, pa.Table.from_pylist(self.drops, DROPS)])
+        self.drops = []
+
     def commit(self, told: FileRead) -> None:
         self.flush()
+        self._tabulate()
         spill = Spill(
             id=self.item.spill_id,
             read=told.num_read,
             parts=tuple(self.parts),
-            dropped=len(self.dropped),
+            dropped=self.dropped.num_rows,
             unreadable=tuple(told.unreadable),
         )
         spills.commit(self.item.folder, spill, self.dropped)

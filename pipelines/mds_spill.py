@@ -24,6 +24,7 @@ from pipelines.map import document_key, token_column
 from pipelines.mds import MdsShard
 from pipelines.spill import Spill
 from schemas.errors import UserError
+from schemas.ledger import DROPS
 from schemas.seal import Seal
 
 
@@ -107,7 +108,7 @@ class SpillShards(PipelineStep):
             parts=tuple(parts),
             dropped=len(dropped),
         )
-        spills.commit(item.folder, spill, dropped)
+        spills.commit(item.folder, spill, pa.Table.from_pylist(dropped, DROPS))
 
     def _body(self, tokens: NDArray[np.int64]) -> NDArray[np.int64]:
         """A chunk without the BOS it begins and the EOS it ends with."""

@@ -60,11 +60,11 @@ def write_part(folder: str, index: int, table: pa.Table) -> str:
     return name
 
 
-def commit(folder: str, spill: Spill, dropped: list[dict[str, str | int]]) -> None:
-    """Write the drops and, last, spill.json."""
-    if dropped:
+def commit(folder: str, spill: Spill, dropped: pa.Table) -> None:
+    """Write the drops (DROPS schema) and, last, spill.json."""
+    if dropped.num_rows:
         sink = io.BytesIO()
-        pq.write_table(pa.Table.from_pylist(dropped, DROPS), sink, compression="zstd")
+        pq.write_table(dropped.combine_chunks(), sink, compression="zstd")
         write_bytes(join(folder, "dropped.parquet"), sink.getvalue())
     write_json(join(folder, "spill.json"), spill.model_dump(mode="json"))
 
