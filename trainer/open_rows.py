@@ -52,10 +52,10 @@ class OpenRows:
         pairs = list(zip(shards.tolist(), epochs.tolist(), strict=True))
         known = {pair: self._open.pop(pair) for pair in pairs if pair in self._open}
         for part in self._parts([pair for pair in pairs if pair not in known]):
-            known.update(zip(part, self._read(part), strict=True))
-        for pair in pairs:
-            self._open[pair] = known[pair]
-        self._num_rows = sum(rows.shape[1] for rows in self._open.values())
+            for pair, rows in zip(part, self._read(part), strict=True):
+                known[pair] = rows
+                self._num_rows += rows.shape[1]
+        self._open.update((pair, known[pair]) for pair in pairs)
         while self._num_rows > _KEPT_ROWS:
             _, dropped = self._open.popitem(last=False)
             self._num_rows -= dropped.shape[1]
@@ -85,15 +85,16 @@ class OpenRows:
     def _read(self, pairs: list[Pair]) -> list[I32]:
         shards, epochs = (np.array(column) for column in zip(*pairs, strict=True))
         digests: U64 = self._shards.digests[shards]
-        opened = [self._shards.mapped(shard) for shard, _ in pairs]
-        lengths = [shard.lengths for shard in opened]
-        num_documents = np.array([each.size for each in lengths])
+        offsets = [self._shards.mapped(shard).offsets for shard, _ in pairs]
+        num_documents = np.array([each.size - 1 for each in offsets])
+        begins = np.concatenate([each[:-1] for each in offsets])
+        lengths = np.concatenate([each[1:] for each in offsets]) - begins
         first = np.cumsum(num_documents) - num_documents
         pair_of = np.repeat(np.arange(len(pairs)), num_documents)  # by document
 
         place = within(num_documents).astype(np.uint64)
         keys = tail_keys(self._manifest.seed, digests[pair_of], place)
-        document, start, length = cut(np.concatenate(lengths), self._manifest.context, keys)
+        document, start, length = cut(lengths, self._manifest.context, keys)
         kept = ~self._gone(digests, num_documents)[document]
         document, start, length = document[kept], start[kept], length[kept]
         pair = pair_of[document]
@@ -103,11 +104,13 @@ class OpenRows:
         row = within(num_rows).astype(np.uint64)
         hashes = row_hashes(self._shards.key, epochs.astype(np.uint64)[pair], digests[pair], row)
         order = by_group_and_hash(pair, hashes)
-        begin = np.concatenate([shard.offsets[:-1] for shard in opened])[document] + start
         table = np.empty((4, order.size), np.int32)
-        for field, column in enumerate((document - first[pair], start, length, begin)):
+        fields = (document - first[pair], start, length, begins[document] + start)
+        for field, column in enumerate(fields):
             table[field] = column[order]
-        return [part.copy() for part in np.split(table, np.cumsum(num_rows)[:-1], axis=1)]
+        ends = np.cumsum(num_rows)
+        bounds = zip((ends - num_rows).tolist(), ends.tolist(), strict=True)
+        return [table[:, a:b].copy() for a, b in bounds]
 
     def _gone(self, digests: U64, num_documents: I64) -> NDArray[np.bool_]:
         """Whether documents, one shard's after another's, are excluded from the first window."""

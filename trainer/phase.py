@@ -23,7 +23,7 @@ from schemas.manifest import ORDER_VERSION, load, load_shards, store_of
 from schemas.seal import Seal, require_same, seal_folder
 from schemas.segments import line_of
 from schemas.store import Store, join, read_bytes
-from trainer.mask import Masked, mask, mask_key, num_targets
+from trainer.mask import Masked, mask, mask_key
 from trainer.open_rows import OpenRows
 from trainer.open_shards import OpenShards
 from trainer.order import Schedule, phase_key
@@ -52,6 +52,20 @@ class Batch:
     clock_tokens: float  # at `first`
 
 
+class _Tokens(dict[int, memoryview]):
+    """The tokens of the shards that a window reads, by their place in the table; mapped when first
+    read. A memoryview is cut at a third of the cost of an array, and a row is two cuts."""
+
+    def __init__(self, shards: OpenShards, window: int):
+        super().__init__()
+        self.window = window
+        self._shards = shards
+
+    def __missing__(self, index: int) -> memoryview:
+        self[index] = self._shards.tokens(index).tokens.data
+        return self[index]
+
+
 class Phase:
     """A manifest and the store it lies in; UserError when the two do not fit this version."""
 
@@ -76,6 +90,9 @@ class Phase:
         schedule = Schedule.of(*self.line)
         self.planner = Planner(self.manifest, schedule, strata, self._shards, self.rows)
         self._plans: OrderedDict[int, WindowPlan] = OrderedDict()
+        self._tokens = _Tokens(self._shards, 0)
+        self._ramp = np.arange(self.manifest.context).data
+        self._between = np.array([self.special.eos, self.special.bos], np.uint32).tobytes()
         self._lock = RLock()  # the prefetch thread plans too
 
     @property
@@ -96,31 +113,40 @@ class Phase:
 
     def pack(self, plan: WindowPlan, index: int) -> Pack:
         """Pack `index` of a window with its tokens."""
+        self._shards.check()
         rows = slice(*plan.bounds[index : index + 2].tolist())
-        shard, document = plan.shard[rows], plan.document[rows]
-        start, length = plan.start[rows], plan.length[rows]
-        ends = np.cumsum(length + 2)
-        begins = ends - (length + 2)
-        ids = np.empty(int(ends[-1]), np.int64)
-        ids[begins] = self.special.bos
-        ids[ends - 1] = self.special.eos
-        columns = (begins + 1, shard, document, start, length)
-        for at, s, d, a, n in zip(*(column.tolist() for column in columns), strict=True):
-            opened = self._shards.tokens(s)
-            begin = int(opened.offsets[d]) + a
-            ids[at : at + n] = opened.tokens[begin : begin + n]
+        shard, length, begin = plan.shard[rows], plan.length[rows], plan.begin[rows]
+        tokens = self._tokens_of(plan.window)
+        columns = (shard.tolist(), begin.tolist(), (begin + length).tolist())
+        joined = self._between.join([tokens[s][a:b] for s, a, b in zip(*columns, strict=True)])
+        ids = np.empty(len(joined) // 4 + 2, np.int64)
+        ids[0], ids[1:-1], ids[-1] = (
+            self.special.bos,
+            np.frombuffer(joined, np.uint32),
+            self.special.eos,
+        )
+        sizes = length + 2
+        ramps = bytearray().join([self._ramp[:size] for size in sizes.tolist()])
+        cu_seqlens = np.zeros(sizes.size + 1, np.int32)
+        np.cumsum(sizes, out=cu_seqlens[1:])
         return Pack(
             window=plan.window,
             index=index,
             ids=ids,
-            positions=np.arange(ids.size) - np.repeat(begins, length + 2),
-            cu_seqlens=np.concatenate([[0], ends]).astype(np.int32),
-            stratum=plan.stratum[rows].astype(np.int32),
+            positions=np.frombuffer(ramps, np.int64),
+            cu_seqlens=cu_seqlens,
+            stratum=plan.stratum[rows],
             shard=plan.digests[shard],
-            document=document,
-            start=start,
+            document=plan.document[rows],
+            start=plan.start[rows],
             length=length,
         )
+
+    def _tokens_of(self, window: int) -> _Tokens:
+        """Those of the shards of the window that is being loaded."""
+        if self._tokens.window != window:
+            self._tokens = _Tokens(self._shards, window)
+        return self._tokens
 
     def mask(self, pack: Pack) -> Masked:
         """The pack's masked ids and targets at the phase's rate; no rank or step takes part."""
@@ -166,10 +192,8 @@ class Phase:
             plans = {window: self.plan(window) for window, _, _ in step.spans}
             targets = tokens = 0
             for window, first, last in step.spans:
-                lengths = plans[window].pack_lengths[first:last]
-                eligible = lengths - 2 * plans[window].pack_pieces[first:last]
-                tokens += int(lengths.sum())
-                targets += int(num_targets(eligible, self.manifest.mask_rate).sum())
+                tokens += plans[window].tokens_before[last] - plans[window].tokens_before[first]
+                targets += plans[window].targets_before[last] - plans[window].targets_before[first]
             mine = [self.pack(plans[window], index) for window, index in step.packs[rank::world]]
             num_packs = len(step.packs)
             empty = -(-num_packs // world) - len(mine)

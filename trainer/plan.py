@@ -16,6 +16,7 @@ from schemas.errors import UserError
 from schemas.keyed import U64
 from schemas.manifest import Manifest
 from schemas.rows import I64
+from trainer.mask import num_targets
 from trainer.open_rows import DOCUMENT, LENGTH, OpenRows
 from trainer.open_shards import OpenShards
 from trainer.order import Schedule, id64
@@ -40,6 +41,7 @@ class WindowPlan:
     length: I32
     begin: I32  # the place of its first token among those of the shard
     digests: U64  # of the shard table
+    mask_rate: float
 
     @property
     def num_packs(self) -> int:
@@ -65,6 +67,17 @@ class WindowPlan:
         """Tokens of each pack, BOS and EOS counted."""
         ends = np.concatenate([[0], np.cumsum(self.length)])
         return np.diff(ends[self.bounds]) + 2 * self.pack_pieces
+
+    @cached_property
+    def tokens_before(self) -> list[int]:
+        """Tokens of the window before each pack, and of all of it: as many as `bounds`."""
+        return [0, *np.cumsum(self.pack_lengths).tolist()]
+
+    @cached_property
+    def targets_before(self) -> list[int]:
+        """The same of masked tokens."""
+        eligible = self.pack_lengths - 2 * self.pack_pieces
+        return [0, *np.cumsum(num_targets(eligible, self.mask_rate)).tolist()]
 
     def digest(self) -> str:
         """sha256 of the plan, little-endian 64-bit integers; shards stand by their digest."""
@@ -135,6 +148,7 @@ class Planner:
             length,
             begin,
             self._shards.digests,
+            self._manifest.mask_rate,
         )
 
     def reads(self, window: int, further: int = 0) -> list[int]:

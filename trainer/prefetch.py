@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from queue import Empty, Queue
+from queue import SimpleQueue
 from threading import Event, Thread
 from typing import TypeVar
 
@@ -22,34 +22,33 @@ class _End:
 
 def prefetch(items: Iterator[T], depth: int) -> Iterator[T]:
     """`items`, up to `depth` of them made before they are asked for; starts at the first `next`."""
-    queue: Queue[T | _End] = Queue(depth)
     stopped = Event()
+    made: SimpleQueue[T | _End] = SimpleQueue()
+    room: SimpleQueue[bool] = SimpleQueue()  # one for each item that may be made; False is the end
+    for _ in range(depth):
+        room.put(True)
 
     def produce() -> None:
-        end: _End = _End()
+        end = _End()
         try:
-            for item in items:
-                queue.put(item)
-                if stopped.is_set():
-                    return
+            while room.get() and not stopped.is_set():
+                item = next(items, end)
+                if isinstance(item, _End):
+                    break
+                made.put(item)
         except BaseException as error:  # raised again in the consumer
             end = _End(error)
-        queue.put(end)
+        made.put(end)
 
     thread = Thread(target=produce, name="prefetch", daemon=True)
     thread.start()
     try:
-        while not isinstance(item := queue.get(), _End):
+        while not isinstance(item := made.get(), _End):
+            room.put(True)
             yield item
         if item.error is not None:
             raise item.error
     finally:
         stopped.set()
-        # Room for whatever the thread is about to put, so that it comes to its end. It puts one
-        # item or the end, then leaves: see produce.
-        while True:
-            try:
-                queue.get_nowait()
-            except Empty:
-                break
+        room.put(False)
         thread.join()
