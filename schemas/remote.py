@@ -77,6 +77,12 @@ def _honest() -> Iterator[None]:
         raise
 
 
+def tells_of_absence(error: Exception) -> bool:
+    """Whether a file that may be read, if it is there, is not: S3 refuses what is absent to those
+    who may not list its bucket."""
+    return isinstance(error, FileNotFoundError | PermissionError) or _status(error) in (403, 404)
+
+
 def retried(call: Callable[[], T], url: str) -> T:
     """What `call` returns, tried again with exponential backoff while the network is at fault.
 

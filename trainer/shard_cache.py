@@ -23,6 +23,7 @@ import hashlib
 import os
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from errno import EACCES, EDQUOT, EEXIST, EFBIG, ENOSPC, ENOTDIR, EPERM, EROFS
 from pathlib import Path
@@ -32,7 +33,7 @@ import pyarrow as pa
 from schemas import erased
 from schemas.erased import Erased
 from schemas.errors import UserError
-from schemas.remote import file_system, open_remote, retried
+from schemas.remote import file_system, open_remote, retried, tells_of_absence
 from schemas.shard import Shard, parse_shard
 from schemas.store import Store, join
 from trainer.background import Background
@@ -41,6 +42,7 @@ FOLDER, BOUND = "MMBERT_CACHE", "MMBERT_CACHE_GB"
 DEFAULT_GB = 100.0
 PIECE_BYTES = 8 << 20  # of one request, and in memory
 POLL_S = 0.01
+LOOKUPS_AT_ONCE = 32
 
 _OF_THE_DISK = {EACCES, EDQUOT, EEXIST, EFBIG, ENOSPC, ENOTDIR, EPERM, EROFS}
 
@@ -105,7 +107,8 @@ class ShardCache:
     def _name(self, urls: Sequence[str]) -> dict[str, str]:
         """The file name of each shard, by what it has to be now; copies of what it was go."""
         folders = dict.fromkeys(url.rsplit("/", 1)[0] for url in urls)
-        records = self._erased([*folders])
+        with ThreadPoolExecutor(LOOKUPS_AT_ONCE) as pool:
+            records = dict(zip(folders, pool.map(self._erased, folders), strict=True))
         names = {}
         for url in urls:
             folder, name = url.rsplit("/", 1)
@@ -115,25 +118,20 @@ class ShardCache:
                 (self._folder / f"{built}.arrow").unlink(missing_ok=True)
         return names
 
-    def _erased(self, folders: Sequence[str]) -> dict[str, Erased]:
-        """What was erased of each stratum's folder; asked all at once where that is possible."""
-        if not folders:
-            return {}
-        urls = [join(self._store.resolve(folder), erased.NAME) for folder in folders]
-        fs = file_system(urls[0])[0]
-        paths = [file_system(url)[1] for url in urls]
+    def _erased(self, folder: str) -> Erased:
+        """What was erased of a stratum."""
+        url = join(self._store.resolve(folder), erased.NAME)
+        fs, path = file_system(url)
 
-        def ask_all() -> dict[str, bytes]:
-            found = fs.cat(paths, on_error="return")
-            for answer in found.values():
-                # Without the right to list, S3 refuses what is not there.
-                if not isinstance(answer, bytes | FileNotFoundError | PermissionError):
-                    raise answer
-            return {path: answer for path, answer in found.items() if isinstance(answer, bytes)}
+        def read() -> Erased:
+            try:
+                return erased.parse(fs.cat_file(path))
+            except Exception as error:
+                if not tells_of_absence(error):
+                    raise
+                return Erased()
 
-        found = retried(ask_all, self._store.url)
-        records = [erased.parse(found[p]) if p in found else Erased() for p in paths]
-        return dict(zip(folders, records, strict=True))
+        return retried(read, url)
 
     def _path(self, url: str) -> Path:
         return self._folder / self._names[url]
@@ -196,8 +194,9 @@ class ShardCache:
         kept = self._kept if name in self._kept else self._kept | self._soon
         files = []
         for path in self._folder.glob("*.arrow"):
-            status = path.stat()
-            files.append((status.st_mtime_ns, status.st_size, path))
+            with suppress(FileNotFoundError):  # an old copy of an erased shard, removed by another
+                status = path.stat()
+                files.append((status.st_mtime_ns, status.st_size, path))
         excess = sum(file[1] for file in files) + size - self._bound
         going = []
         for _, num_bytes, path in sorted(file for file in files if file[2].name not in kept):
@@ -206,7 +205,7 @@ class ShardCache:
                 excess -= num_bytes
         if excess <= 0:
             for path in going:
-                path.unlink()
+                path.unlink(missing_ok=True)
         elif name in self._kept:
             raise UserError(
                 f"{BOUND}={self._bound / 1e9:g} is too small: one window reads more than "

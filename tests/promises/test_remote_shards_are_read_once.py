@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import fsspec
@@ -31,8 +32,9 @@ LENGTHS = {
     "fineweb2/deu_Latn/all": [[50 + i, 60, 70, 33] * 6 for i in range(9)],
     "fineweb2/isl_Latn/all": [[40 + i, 90, 20] * 6 for i in range(4)],
     "fineweb2/fao_Latn/all": [[30] * 5],
+    "fineweb2/tir_Ethi/all": [[9, 9]],  # in one window of three
 }
-NUM_SHARDS = 14
+NUM_SHARDS = 15
 PACKING = Packing(pack_tokens=512, max_pieces=64, window_packs=4)
 
 
@@ -78,7 +80,12 @@ def reads(server: Faulty) -> Counter[str]:
 
 
 def kept(cache: Path) -> int:
-    return sum(path.stat().st_size for path in cache.glob("*.arrow"))
+    """Bytes; what goes in the meantime is left out."""
+    total = 0
+    for path in cache.glob("*.arrow"):
+        with suppress(FileNotFoundError):
+            total += path.stat().st_size
+    return total
 
 
 def shard_of(s3: str, place: int = 0) -> str:
@@ -101,7 +108,7 @@ def test_a_phase_with_room_reads_each_shard_once(
 def test_a_phase_without_room_reads_each_shard_once_an_epoch(
     local: str, s3: str, server: Faulty, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bound = 75_000  # the shards of the longest two windows and what comes next; all are 126,000
+    bound = 60_000  # two windows, what comes next and what is begun; all shards are 128,000
     monkeypatch.setenv(shard_cache.BOUND, str(bound / 1e9))
     expected, phase, most = packs(local), Phase(s3), 0
     found = []

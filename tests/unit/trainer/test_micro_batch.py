@@ -11,6 +11,7 @@ import torch
 from schemas.recipe import ModelSettings
 from tests import ranks
 from tests.runs import MODEL, alone, make_run, phase_settings
+from tests.stores import SPECIAL
 from trainer import loop, micro_batch
 from trainer.journal import Lines
 from trainer.learner import begin
@@ -145,3 +146,30 @@ def test_ranks_that_cut_train_as_one_that_does_not(tmp_path: Path) -> None:
 def losses(run_json: str) -> list[float]:
     log = Lines(Path(run_json).with_name("log.jsonl"), write=False).read()
     return [line["loss"] for line in log if line["kind"] == "step"]
+
+
+def test_copies_to_a_gpu_come_from_pinned_memory_and_none_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As far as it can be told without one: torch's own two calls stand in."""
+    pinned: list[int] = []
+    copied: list[tuple[int, bool]] = []
+
+    def pin(tensor: torch.Tensor) -> torch.Tensor:
+        twin = tensor.clone()
+        pinned.append(twin.data_ptr())
+        return twin
+
+    def to(tensor: torch.Tensor, device: torch.device, non_blocking: bool = False) -> torch.Tensor:
+        copied.append((tensor.data_ptr(), non_blocking))
+        return tensor
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    monkeypatch.setattr(torch.Tensor, "to", to)
+    micro_batch.empty(SPECIAL, 128, torch.device("cpu"))
+    assert not pinned
+    copied.clear()
+    made = micro_batch.empty(SPECIAL, 128, torch.device("cuda"))
+    assert [place for place, _ in copied] == pinned
+    assert [waits_not for _, waits_not in copied] == [True] * 5
+    assert made.ids_T.tolist() == [SPECIAL.bos, SPECIAL.eos]
