@@ -76,7 +76,7 @@ def decide_segment(
     mixed = mix(recipe, phase_name, store, sealed, catalogue, shares, lists, before.windows)
     _require_same(before, mixed.manifest)
 
-    seam = _Seam(before, mixed.manifest, from_window)
+    seam = Seam(before, mixed.manifest, from_window)
     after = dict(zip((s.id for s in mixed.manifest.strata), mixed.parts, strict=True))
     gone = rows_excluded(never, before.context)
     left = {s.id: _left(store, s, before.context, gone) for s in before.strata if s.id not in after}
@@ -146,7 +146,7 @@ def _name(share: StratumShare) -> StratumName:
 
 
 @dataclass(frozen=True)
-class _Seam:
+class Seam:
     """Where the strata of two manifests of a phase meet."""
 
     before: Manifest
