@@ -14,7 +14,7 @@ from datatrove.pipeline.base import PipelineStep
 
 from pipelines import spill as spills
 from pipelines.build_plan import BuildPlan, OriginPlan
-from pipelines.decision import NO_THRESHOLD, Decision, SpillRef
+from pipelines.decision import Decision, SpillRef
 from pipelines.executor import execute
 from pipelines.gather import Gather, GatherShard
 from pipelines.grade import Grade
@@ -115,7 +115,7 @@ def gather_items(
     heldout = planned.name.tier == HELDOUT
     tier = plan.strata.index(planned)
     if heldout and plan.grouped:
-        if decision.threshold == NO_THRESHOLD:
+        if not decision.held_out:
             return []
         tokens = 1  # at most 500 documents
     elif heldout:

@@ -4,7 +4,7 @@ In: the metadata of spills (never tokens). Out, for each origin, a `Decision`:
 
     tallies      documents and tokens of each split and tier, before duplicates go
     keepers      text hash, or band -> the one copy that stays, where several documents share it
-    threshold    documents whose near-duplicate group hashes up to it are held out
+    held_out     the groups of near-duplicates that are held out
 
 Everything is made part by part with arrays and then combined by key, so any runner computes it in
 any order; memory is that of a part, or of a bucket of pipelines/copies.py, and of the keepers. The
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,7 +32,8 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from pipelines import spill as spills
 from pipelines.copies import Copies, Documents, num_buckets, read_keepers
-from pipelines.decision import NO_THRESHOLD, Decision, SpillRef
+from pipelines.decision import Decision, SpillRef
+from pipelines.hold_out import hold_out, num_held_out
 from schemas.digest import Json, canonical, sha256
 from schemas.errors import UserError
 from schemas.ledger import LedgerError
@@ -51,7 +52,7 @@ TALLIES = pa.schema(
     ]
 )
 FOUND = pa.schema([("origin", pa.string()), ("url", pa.string()), ("rows", pa.int64())])
-SMALLEST = pa.schema([("origin", pa.string()), ("groups", pa.list_(pa.uint64()))])
+SMALLEST = pa.schema([("origin", pa.string()), ("groups", pa.list_(pa.list_(pa.uint64())))])
 COUNTS = pa.schema([("name", pa.string()), ("count", pa.int64())])
 
 
@@ -101,13 +102,6 @@ def runner_of(on: Beam) -> tuple[FnApiRunner | str, PipelineOptions]:
     return on.runner or FnApiRunner(), PipelineOptions(list(on.options))
 
 
-def num_held_out(documents: int, heldout: HeldOut) -> int:
-    """How many of a stratum's documents are held out: a share, at least 1; none of a tiny one."""
-    if documents < heldout.min_stratum_documents:
-        return 0
-    return max(1, min(heldout.max_documents, round(documents * heldout.share)))
-
-
 class Tally(beam.PTransform):
     """Parts -> [origin, split, tier, documents, tokens]."""
 
@@ -133,7 +127,9 @@ def tally(part: Part) -> Iterator[tuple[tuple[str, str, int], tuple[int, int]]]:
 
 
 class SmallestGroups(beam.PTransform):
-    """Parts of origins without a test split -> [origin, its smallest group hashes in order]."""
+    """Parts of origins without a test split -> [origin, [hash and documents of each of the groups
+    with the smallest hashes, in order]].
+    """
 
     def __init__(self, most: int) -> None:
         super().__init__()
@@ -142,15 +138,22 @@ class SmallestGroups(beam.PTransform):
     def expand(self, parts: beam.PCollection) -> beam.PCollection:
         most = self.most
 
-        def smallest(part: Part) -> tuple[str, list[int]]:
-            (groups,) = read(part, "group")
-            return part.ref.origin, np.sort(groups.to_numpy())[:most].tolist()
+        def smallest(part: Part) -> tuple[str, list[tuple[int, int]]]:
+            groups, sizes = np.unique(read(part, "group")[0].to_numpy(), return_counts=True)
+            pairs = zip(groups[:most].tolist(), sizes[:most].tolist(), strict=True)
+            return part.ref.origin, list(pairs)
+
+        def together(found: Iterable[list[tuple[int, int]]]) -> list[tuple[int, int]]:
+            sizes: Counter[int] = Counter()
+            for group, size in chain.from_iterable(found):
+                sizes[group] += size
+            return sorted(sizes.items())[:most]
 
         return (
             parts
             | beam.Filter(lambda part: part.ref.grouped and part.ref.split == "train")
             | beam.Map(smallest)
-            | beam.CombinePerKey(lambda found: sorted(chain.from_iterable(found))[:most])
+            | beam.CombinePerKey(together)
             | beam.Map(list)
         )
 
@@ -274,8 +277,9 @@ def _collect(folder: str, refs: list[SpillRef], heldout: HeldOut) -> dict[str, D
     for row in read_written(join(folder, "smallest"), SMALLEST).to_pylist():
         decision = decisions[row["origin"]]
         training = (n for (split, _), n in decision.documents.items() if split == "train")
-        count = num_held_out(sum(training), heldout)
-        decision.threshold = row["groups"][count - 1] if count else NO_THRESHOLD
+        documents = sum(training)
+        count = num_held_out(documents, heldout)
+        decision.held_out = hold_out(row["groups"], count, documents)
     found = {
         "documents": sum(sum(d.documents.values()) for d in decisions.values()),
         "keepers": sum(len(d.keepers) for d in decisions.values()),

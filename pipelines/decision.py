@@ -6,7 +6,6 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 
 Rank = tuple[int, int, int, int]  # (0 held out, 1 training), key, file, record
-NO_THRESHOLD = -1
 
 
 def band_key(band: int) -> bytes:
@@ -22,7 +21,7 @@ class SpillRef:
     folder: str
     file_index: int
     split: str
-    grouped: bool  # held-out text is chosen from this origin by `threshold`
+    grouped: bool  # held-out text is chosen from this origin, by `held_out`
     bounds: tuple[float, ...] = ()  # least scores of the source's tiers, the lowest first
 
     def tier(self, score: float | None) -> int:
@@ -38,7 +37,7 @@ class Decision:
     documents: dict[tuple[str, int], int] = field(default_factory=dict)  # by split and tier
     tokens: dict[tuple[str, int], int] = field(default_factory=dict)
     keepers: dict[bytes, Rank] = field(default_factory=dict)  # of texts and bands that occur twice
-    threshold: int = NO_THRESHOLD
+    held_out: frozenset[int] = frozenset()  # groups of near-duplicates
 
     def tokens_of(self, split: str) -> int:
         return sum(n for (found, _), n in self.tokens.items() if found == split)

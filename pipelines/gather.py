@@ -177,7 +177,7 @@ def _reasons(table: pa.Table, item: GatherShard) -> pa.Array:
         rank = (0 if ref.split == "test" else 1, key, file, record)
         dropped = _duplicate(item.decision.keepers, rank, text_hash, bands)
         stratum = HELDOUT if ref.split == "test" else item.tiers[ref.tier(score)]
-        if ref.grouped and group <= item.decision.threshold:
+        if ref.grouped and group in item.decision.held_out:
             stratum = HELDOUT
         if dropped is None and stratum == item.name.tier:
             reasons.append(None)

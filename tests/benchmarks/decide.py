@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from pipelines import spill as spills
 from pipelines.decision import SpillRef
+from schemas.ledger import DROPS
 from tests.benchmarks.measure import Table
 
 NUM_SPILLS = 8
@@ -55,7 +56,7 @@ def write_spills(folder: Path, num_rows: int, bands: int, seed: int = 0) -> list
             table = _rows(draw, num_rows, count, bands)
             parts.append(spills.write_part(str(folder / str(place)), len(parts), table))
         spill = spills.Spill(id=str(place), read=each, parts=tuple(parts), dropped=0)
-        spills.commit(str(folder / str(place)), spill, [])
+        spills.commit(str(folder / str(place)), spill, DROPS.empty_table())
         refs.append(SpillRef("web/eng_Latn", str(folder / str(place)), place, "train", True))
     return refs
 
