@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.ipc as ipc
 from numpy.typing import NDArray
 
+from schemas.arrow import numbers
 from schemas.digest import ID_LENGTH, sha256
 from schemas.errors import UserError
 from schemas.store import join, local_path, read_bytes, write_bytes
@@ -93,10 +94,11 @@ def open_shard(url: str) -> Shard:
     """
     path = local_path(url)
     try:
-        source = pa.memory_map(str(path)) if path else pa.BufferReader(read_bytes(url))
+        # A file is read by pyarrow's threads, whose switches take longer than the reading.
+        mapped = pa.memory_map(str(path)).read_buffer() if path else read_bytes(url)
     except OSError as error:
         raise _unreadable(url, error) from error
-    return parse_shard(url, source)
+    return parse_shard(url, pa.BufferReader(mapped))
 
 
 def parse_shard(url: str, source: pa.NativeFile) -> Shard:
@@ -113,11 +115,11 @@ def parse_shard(url: str, source: pa.NativeFile) -> Shard:
         )
     column = table.column("tokens")
     chunk = column.chunk(0) if column.num_chunks else pa.array([], DOCUMENTS.field("tokens").type)
-    offsets = chunk.offsets.to_numpy()
+    offsets = numbers(chunk.offsets)
     return Shard(
         url,
         table,
-        chunk.values.to_numpy(zero_copy_only=True),
+        numbers(chunk.values),
         offsets,
         ShardMeta(
             metadata["mmbert.tokenizer"],

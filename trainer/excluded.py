@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas import exclusions
+from schemas.arrow import numbers
 from schemas.keyed import U64
 from schemas.manifest import Manifest
 from schemas.rows import I64
@@ -30,7 +31,7 @@ class Excluded:
             table = exclusions.load(store, ref).select(["shard", "document"]).combine_chunks()
             digests = table.column("shard").to_pylist()
             shard.append(np.array([id64(digest) for digest in digests], np.uint64))
-            document.append(table.column("document").to_numpy())
+            document.append(numbers(table.column("document")))
             from_window.append(np.full(table.num_rows, ref.from_window))
         shards = np.concatenate(shard)
         found = cls(shards, np.concatenate(document), np.concatenate(from_window))

@@ -29,8 +29,9 @@ Pair = tuple[int, int]  # shard (its place in the table), epoch
 
 DOCUMENT, START, LENGTH, BEGIN = range(4)  # the fields of a row, see OpenRows.of
 
-_KEPT_ROWS = 2_500_000  # 40 MB of them
-_ROWS_AT_ONCE = 250_000  # 50 MB while they are cut
+_KEPT_ROWS = 1_000_000  # 16 MB of them
+_ROWS_OF_A_TABLE = 24  # what numpy and Python take for one, in rows
+_ROWS_AT_ONCE = 64_000  # 8 MB while they are cut
 
 
 class OpenRows:
@@ -54,11 +55,11 @@ class OpenRows:
         for part in self._parts([pair for pair in pairs if pair not in known]):
             for pair, rows in zip(part, self._read(part), strict=True):
                 known[pair] = rows
-                self._num_rows += rows.shape[1]
+                self._num_rows += rows.shape[1] + _ROWS_OF_A_TABLE
         self._open.update((pair, known[pair]) for pair in pairs)
         while self._num_rows > _KEPT_ROWS:
             _, dropped = self._open.popitem(last=False)
-            self._num_rows -= dropped.shape[1]
+            self._num_rows -= dropped.shape[1] + _ROWS_OF_A_TABLE
         return [known[pair] for pair in pairs]
 
     def holes(self, shard: int, window: int) -> I64:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from schemas.arrow import numbers
 from schemas.errors import UserError
 from schemas.keyed import U64
 from schemas.manifest import Manifest
@@ -38,7 +39,7 @@ class OpenShards:
         self.digests: U64 = np.array(
             [id64(digest) for digest in table.column("digest").to_pylist()], np.uint64
         )
-        self.num_rows: I64 = table.column("rows").to_numpy()
+        self.num_rows: I64 = numbers(table.column("rows"))
         self.key = key
         self._urls = table.column("url").to_pylist()
         self._manifest = manifest

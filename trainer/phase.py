@@ -18,6 +18,7 @@ from threading import RLock
 
 import numpy as np
 
+from schemas.arrow import numbers
 from schemas.errors import UserError
 from schemas.manifest import ORDER_VERSION, load, load_shards, store_of
 from schemas.seal import Seal, require_same, seal_folder
@@ -85,7 +86,7 @@ class Phase:
         table = load_shards(manifest_url)
         self._shards = OpenShards(self.manifest, table, self.store, self.key, _OPEN_SHARDS)
         self.line = line_of(self.store, self.manifest)
-        strata = table.column("stratum").to_numpy()
+        strata = numbers(table.column("stratum"))
         self.rows = OpenRows(self.manifest, self._shards, self.store)
         schedule = Schedule.of(*self.line)
         self.planner = Planner(self.manifest, schedule, strata, self._shards, self.rows)
@@ -194,11 +195,15 @@ class Phase:
             for window, first, last in step.spans:
                 tokens += plans[window].tokens_before[last] - plans[window].tokens_before[first]
                 targets += plans[window].targets_before[last] - plans[window].targets_before[first]
-            mine = [self.pack(plans[window], index) for window, index in step.packs[rank::world]]
-            num_packs = len(step.packs)
+            mine, num_packs = step.packs[rank::world], len(step.packs)
             empty = -(-num_packs // world) - len(mine)
-            packs = (*mine, *[None] * empty)
             yield Batch(
-                packs, num_packs, targets, tokens, step.first, step.after, step.clock_tokens
+                (*(self.pack(plans[window], at) for window, at in mine), *[None] * empty),
+                num_packs,
+                targets,
+                tokens,
+                step.first,
+                step.after,
+                step.clock_tokens,
             )
         self._shards.require_whole()

@@ -36,6 +36,7 @@ def prefetch(items: Iterator[T], depth: int) -> Iterator[T]:
                 if isinstance(item, _End):
                     break
                 made.put(item)
+                del item  # its memory serves the next once the consumer lets go
         except BaseException as error:  # raised again in the consumer
             end = _End(error)
         made.put(end)

@@ -22,6 +22,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from schemas.arrow import numbers
 from schemas.doc_names import documents_named
 from schemas.manifest import load_shards
 from schemas.progress import Progress, silent
@@ -155,7 +156,7 @@ class _Order:
 
 def _stratum_of_shard(timeline: Timeline, phase: str) -> NDArray[np.int32]:
     table = load_shards(timeline.store.resolve(timeline.phases[phase].current))
-    return table.column("stratum").to_numpy()
+    return numbers(table.column("stratum"))
 
 
 def _in_phase(
