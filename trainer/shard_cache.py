@@ -27,6 +27,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from errno import EACCES, EDQUOT, EEXIST, EFBIG, ENOSPC, ENOTDIR, EPERM, EROFS
 from pathlib import Path
+from typing import IO
 
 import pyarrow as pa
 
@@ -179,10 +180,10 @@ class ShardCache:
         """Write a remote file to `part`; returns the sha256 of what came, None without room."""
         hashed = hashlib.sha256()
         with open_remote(place, PIECE_BYTES) as source:
-            if not self._make_room(source.size, name):  # type: ignore[attr-defined]
+            if not self._make_room(getattr(source, "size", 0), name):
                 return None
             with self._usable(), part.open("wb") as file:
-                while piece := source.read(PIECE_BYTES):
+                while piece := _read(source, place):
                     hashed.update(piece)
                     file.write(piece)
                 file.flush()
@@ -236,3 +237,10 @@ class ShardCache:
                 f"the shards of {self._store.url} cannot be kept in {self._folder} "
                 f"({error.strerror}); free space, or set {FOLDER} and {BOUND} to what there is"
             ) from error
+
+
+def _read(source: IO[bytes], place: str) -> bytes:
+    try:
+        return source.read(PIECE_BYTES)
+    except ValueError as error:  # of fsspec's https
+        raise UserError(f"{place} cannot be read in parts ({error}); train on a copy") from error

@@ -1,0 +1,93 @@
+"""What the cache keeps, what it lets go, and where it lies."""
+
+import uuid
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from schemas.digest import sha256
+from schemas.errors import UserError
+from schemas.shard import ShardMeta, write
+from schemas.store import Store
+from tests.stores import TOKENIZER, VOCAB_SIZE, documents_of
+from trainer.shard_cache import ShardCache, settings
+
+
+@pytest.fixture
+def store() -> Store:
+    return Store(f"memory://{uuid.uuid4().hex}")
+
+
+@pytest.fixture
+def urls(store: Store) -> list[str]:
+    """Four shards of one size."""
+    meta = ShardMeta(TOKENIZER, VOCAB_SIZE, "fineweb2/deu_Latn/all")
+    folder = store.resolve("strata/deu")
+    tables = [documents_of("deu", [50, 60], first) for first in range(4)]
+    names = [write(folder, i, 4, table, meta) for i, table in enumerate(tables)]
+    return [f"strata/deu/{name}" for name in names]
+
+
+def cache_of(store: Store, urls: list[str], folder: Path, num_shards: int) -> ShardCache:
+    """With room for so many of them."""
+    size = fsspec.filesystem("memory").size(store.resolve(urls[0]).removeprefix("memory:/"))
+    return ShardCache(store, urls, folder, num_shards * size)
+
+
+def expect(cache: ShardCache, now: list[str], soon: list[str]) -> None:
+    cache.expect(now, soon)
+    cache._ahead.finish()
+
+
+def test_what_two_windows_read_is_kept_and_what_comes_after_waits(
+    store: Store, urls: list[str], tmp_path: Path
+) -> None:
+    a, b, c, d = urls
+    cache = cache_of(store, urls, tmp_path, 2)
+    expect(cache, [a], [b])
+    assert [cache.holds(url) for url in urls] == [True, True, False, False]
+    expect(cache, [b], [c])  # packs of the window before may still be read
+    assert [cache.holds(url) for url in urls] == [True, True, False, False]
+    expect(cache, [c], [d])
+    assert [cache.holds(url) for url in urls] == [False, True, True, False]
+
+
+def test_what_was_expected_longest_ago_goes_first(
+    store: Store, urls: list[str], tmp_path: Path
+) -> None:
+    a, b, c, d = urls
+    cache = cache_of(store, urls, tmp_path, 3)
+    for now in ([a], [b], [c], [a], [c]):
+        expect(cache, now, [])
+    expect(cache, [c], [d])
+    assert [cache.holds(url) for url in urls] == [True, False, True, True]
+
+
+def test_a_shard_that_nobody_expected_is_there_when_it_is_opened(
+    store: Store, urls: list[str], tmp_path: Path
+) -> None:
+    cache = cache_of(store, urls, tmp_path, 1)
+    assert cache.open(urls[0]).lengths.tolist() == [50, 60]
+    (path,) = tmp_path.glob("*.arrow")
+    assert sha256(path.read_bytes())[:16] == path.stem
+
+
+def test_a_folder_that_cannot_be_written_is_named(
+    store: Store, urls: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"cannot be kept in .*set MMBERT_CACHE"):
+        cache_of(store, urls, tmp_path / "file" / "cache", 1)
+
+
+def test_it_lies_in_the_users_cache_unless_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MMBERT_CACHE", raising=False)
+    monkeypatch.delenv("MMBERT_CACHE_GB", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert settings() == (tmp_path / "mmbert" / "shards", 100 * 10**9)
+    monkeypatch.setenv("MMBERT_CACHE", "/fast/disk")
+    monkeypatch.setenv("MMBERT_CACHE_GB", "2.5")
+    assert settings() == (Path("/fast/disk"), 2_500_000_000)
