@@ -6,9 +6,10 @@
     tokens  rows x T / R, the mean tokens of a row of the stratum; BOS and EOS counted
     epochs  tokens over the tokens that the phase had of the language
 
-It is computed from manifests and a place alone and never counted. A branch is a phase and all that
-it came after: tokens and epochs add up over it, so that 2 epochs may be one of each of two phases.
-What a model had seen before the run started from it is not known and not counted.
+It is computed from manifests and a place alone and never counted; rows that an exclusion leaves out
+from a later window on are among them. A branch is a phase and all that it came after: tokens and
+epochs add up over it, so that 2 epochs may be one of each of two phases. What a model had seen
+before the run started from it is not known and not counted.
 
 In the log: {"kind": "exposure", phase, step, clock, languages: {code: {tokens, epochs}}}, beside
 each held-out score; languages that had nothing yet are left out.
