@@ -73,6 +73,25 @@ def test_a_phase_of_whole_shards_hashes_each_once(
     assert not [thread for thread in threading.enumerate() if thread.name == "hash"]
 
 
+def test_no_phase_ends_before_its_shards_are_hashed(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delivered = threading.Event()
+
+    def find_damage(place: str, path: Path) -> None:
+        assert delivered.wait(30)
+        raise UserError("damaged")
+
+    monkeypatch.setattr(open_shards, "require_whole", find_damage)
+    phase = Phase(url)
+    packs = phase.packs()
+    for _ in range(sum(phase.plan(window).num_packs for window in range(phase.windows))):
+        next(packs)
+    delivered.set()
+    with pytest.raises(UserError, match="damaged"):
+        next(packs)
+
+
 def test_what_only_plans_reads_no_shard_whole(url: str, tmp_path: Path) -> None:
     change_a_token(first_shard(tmp_path))
     phase = Phase(url)
