@@ -33,7 +33,7 @@ from trainer.plan import Planner, WindowPlan
 from trainer.prefetch import prefetch
 from trainer.steps import BEGIN, State, Steps
 
-__all__ = ["Batch", "Pack", "Phase", "Piece", "State", "WindowPlan"]
+__all__ = ["BEGIN", "Batch", "Pack", "Phase", "Piece", "State", "WindowPlan"]
 
 _OPEN_SHARDS = 4_096  # mapped at once; more than one for each of 1,833 languages
 _PLANS = 3  # the window in training, the one being loaded, the next
