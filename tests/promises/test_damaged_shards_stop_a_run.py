@@ -83,12 +83,13 @@ def test_damage_stops_a_phase_in_its_midst(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(open_shards, "require_whole", find_damage)
     one_shard = {"fineweb2/deu_Latn/all": [[50, 60, 70, 33] * 6]}
     phase = Phase(make_manifest(tmp_path, one_shard, Settings(epochs=200.0)))
-    packs, delivered = phase.packs(), 0
+    delivered: list[bool] = []
     with pytest.raises(UserError, match="damaged"):
-        for _ in packs:
-            assert found.wait(30)
-            delivered += 1
-    assert delivered < sum(phase.plan(window).num_packs for window in range(phase.windows)) // 2
+        delivered.extend(found.wait(30) for _ in phase.packs())
+    assert all(delivered)
+    assert (
+        len(delivered) < sum(phase.plan(window).num_packs for window in range(phase.windows)) // 2
+    )
 
 
 def test_no_phase_ends_before_its_shards_are_hashed(
