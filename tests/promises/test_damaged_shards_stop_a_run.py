@@ -87,9 +87,8 @@ def test_damage_stops_a_phase_in_its_midst(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(UserError, match="damaged"):
         delivered.extend(found.wait(30) for _ in phase.packs())
     assert all(delivered)
-    assert (
-        len(delivered) < sum(phase.plan(window).num_packs for window in range(phase.windows)) // 2
-    )
+    num_packs = sum(phase.plan(window).num_packs for window in range(phase.windows))
+    assert len(delivered) < num_packs // 2
 
 
 def test_no_phase_ends_before_its_shards_are_hashed(
