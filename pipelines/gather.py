@@ -25,6 +25,7 @@ from pipelines import spill as spills
 from pipelines.decision import Decision, Rank, SpillRef, band_key
 from pipelines.executor import Tasks
 from schemas import shard as shards
+from schemas.doc_names import key_range
 from schemas.ledger import DROPS
 from schemas.shard import DOCUMENTS, ShardMeta
 from schemas.store import exists, join, read_bytes, write_bytes, write_json
@@ -129,8 +130,7 @@ def write_drops(url: str, table: pa.Table) -> None:
 
 def _read_range(item: GatherShard) -> pa.Table:
     """The origin's kept documents of the key range, ordered by (key, file, record)."""
-    low = (item.index << 64) // item.num_shards
-    high = ((item.index + 1) << 64) // item.num_shards
+    low, high = key_range(item.index, item.num_shards)
     pieces = []
     for ref in item.spills:
         spill = spills.load(ref.folder)

@@ -9,7 +9,6 @@ alone, never on the number of tasks, workers or the runner.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -28,6 +27,7 @@ from pipelines.prove import Proving, save_proof
 from pipelines.read import reader_of
 from pipelines.record import FileRead, Record
 from pipelines.spill import Spill
+from schemas.doc_names import document_key
 from schemas.ledger import DROPS
 from schemas.seal import Seal, seal_folder
 from schemas.store import Store
@@ -62,12 +62,6 @@ class End:
     """Marks the end of a file in the stream, with what the reader counted."""
 
     told: FileRead
-
-
-def document_key(seed: int, doc_id: str) -> int:
-    """The sort key of a document: 64 bits of blake2b(seed, doc_id)."""
-    data = f"{seed}\0{doc_id}".encode(errors="surrogatepass")
-    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
 
 
 class ReadFiles(PipelineStep):

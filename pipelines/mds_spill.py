@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 
 from pipelines import mds
 from pipelines import spill as spills
-from pipelines.map import document_key, token_column
+from pipelines.map import token_column
 from pipelines.mds import MdsShard
 from pipelines.spill import Spill
+from schemas.doc_names import document_key
 from schemas.errors import UserError
 from schemas.ledger import DROPS
 from schemas.seal import Seal

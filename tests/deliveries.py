@@ -59,6 +59,8 @@ def describe(store: Store, phases: Mapping[str, tuple[str, PhaseSettings]]) -> P
 def deliver(run_json: Path, world: int = 1, until: int | None = None) -> list[Delivered]:
     """Every piece of every step of a run on `world` ranks, of which the first `until` are done."""
     run, store = runs.load(str(run_json)), runs.store_of(str(run_json))
+    for earlier in ("log.jsonl", "journal.jsonl"):
+        run_json.with_name(earlier).unlink(missing_ok=True)
     delivered: list[Delivered] = []
     ends: dict[str, int] = {}
     for phase in run.phases:

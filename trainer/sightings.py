@@ -1,7 +1,7 @@
 """When a run sees a document: every delivery of it, past and to come, by arithmetic.
 
-    where      the ids and URLs of the run's shards are looked through; of one source's alone where
-               the name begins with `source:`
+    where      the ids and URLs of the run's shards are looked through; where the name begins with
+               `source:`, of each stratum of that source one shard alone (schemas/doc_names.py)
     which      the spans of its shard say which rows of the stratum they are (trainer/spans.py)
     when       row i is delivered in the window w with C(w) <= i < C(w + 1), found by bisection
     what       these windows are planned, which gives pack and place; a row that an exclusion has
@@ -23,12 +23,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from schemas.arrow import numbers
-from schemas.doc_names import documents_named
+from schemas.doc_names import can_hold, documents_named
 from schemas.manifest import load_shards
 from schemas.progress import Progress, silent
 from schemas.rows import I64
 from trainer.open_rows import DOCUMENT, LENGTH, START
 from trainer.order import Schedule, id64
+from trainer.phase import Phase
 from trainer.timeline import Timeline
 
 Fate = Literal["seen", "planned", "left out"]
@@ -84,8 +85,7 @@ def find(timeline: Timeline, name: str, progress: Progress = silent) -> tuple[li
     looked: set[int] = set()
     for phase in timeline.phases:
         data, strata = timeline.data(phase), _stratum_of_shard(timeline, phase)
-        mine = np.array([s.source == name.partition(":")[0] for s in data.manifest.strata])
-        indices = np.flatnonzero(mine[strata] if mine.any() else strata >= 0).tolist()
+        indices = _candidates(data, strata, name)
         for number, index in enumerate(indices):
             digest = int(data.shards.digests[index])
             if digest in looked:
@@ -109,6 +109,16 @@ def find(timeline: Timeline, name: str, progress: Progress = silent) -> tuple[li
                     )
                 )
     return found, len(looked)
+
+
+def _candidates(data: Phase, strata: NDArray[np.int32], name: str) -> list[int]:
+    """The shards of a phase that can hold a document of this name."""
+    source = name.partition(":")[0]
+    mine = np.array([stratum.source == source for stratum in data.manifest.strata])
+    if not mine.any():
+        return list(range(strata.size))
+    of_source = np.flatnonzero(mine[strata]).tolist()
+    return [i for i in of_source if can_hold(data.shards.url(i), data.manifest.seed, name)]
 
 
 def trace_document(

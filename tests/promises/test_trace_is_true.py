@@ -108,6 +108,13 @@ def test_a_trace_ahead_says_what_then_is_delivered(tmp_path: Path) -> None:
             found = trace_step(told, phase, step, world=1)
             assert pieces(found) == steps[step]
             assert found.done == (told is half and step <= 11)
+    last = max(piece.step for part in steps.values() for piece in part if piece.phase == "pretrain")
+    deliver(run_json, until=last)
+    between = timeline(run_json)
+    assert between.past.keys() == {"pretrain"}
+    assert (
+        pieces(trace_step(between, phase_of(between, last + 1, None), last + 1)) == steps[last + 1]
+    )
     assert half.windows_ahead("pretrain", 11) == 0
     assert 0 < half.windows_ahead("pretrain", 17) <= half.data("pretrain").windows
     assert half.windows_ahead("extend", max(steps)) > half.data("extend").windows

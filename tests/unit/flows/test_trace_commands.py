@@ -150,8 +150,6 @@ def test_branches_that_have_a_step_of_one_number_are_told_apart(half, capsys, tm
     run_json, _ = half
     shutil.copytree(run_json.parents[2], tmp_path / "store")
     whole = tmp_path / "store" / run_json.relative_to(run_json.parents[2])
-    for leftover in ("log.jsonl", "journal.jsonl"):
-        whole.with_name(leftover).unlink()
     last = {d.phase: d.step for d in sorted(deliver(whole), key=lambda d: d.step)}
     assert main(["trace", str(whole.parent), "--step", str(last["left"])]) == 2
     assert "left, right of run" in capsys.readouterr().err

@@ -15,9 +15,9 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
 from pipelines.import_mds import import_mds
-from pipelines.map import document_key
 from pipelines.mds import read_index, read_shard
 from schemas import seal as seals
+from schemas.doc_names import document_key
 from schemas.errors import UserError
 from schemas.profile import Workers
 from schemas.seal import Seal, SpecialIds

@@ -1,0 +1,53 @@
+"""A document is found by any of its names, in no more shards than can hold it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipelines.describe import make_heldout, make_run
+from pipelines.manifests import make_manifest
+from schemas import run as runs
+from tests import corpora
+from tests.building import build_store
+from trainer.sightings import find
+from trainer.timeline import Timeline
+
+
+@pytest.fixture(scope="module")
+def timeline(tmp_path_factory: pytest.TempPathFactory) -> Timeline:
+    """A run over strata of several shards, as a build makes them; not begun."""
+    folder = tmp_path_factory.mktemp("sightings")
+    root = corpora.write_corpus(folder / "raw", {"fao_Latn": 60, "isl_Latn": 90})
+    recipe = corpora.recipe(root)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("pipelines.build.TOKENS_PER_SHARD", 700)
+        built = build_store(recipe, folder / "store")
+    _, heldout = make_heldout(recipe, built.store, built.seal, built.strata)
+    _, manifest = make_manifest(recipe, "only", built.store, built.seal, built.strata)
+    _, url = make_run(recipe, built.store, built.seal, heldout, {"only": manifest})
+    return Timeline(runs.load(url), built.store, Path(url).parent)
+
+
+def test_it_is_found_by_its_id_its_url_and_its_data_sets_own_id(timeline: Timeline) -> None:
+    shards = timeline.data("only").shards
+    for index, digest in enumerate(shards.digests.tolist()):
+        for document in shards.documents(index).select(["doc_id", "url"]).to_pylist()[:2]:
+            doc_id = document["doc_id"]
+            for name in filter(None, (doc_id, doc_id.partition(":")[2], document["url"])):
+                found, _ = find(timeline, name)
+                assert [(f.doc_id, f.shard) for f in found] == [(doc_id, f"{digest:016x}")]
+
+
+def test_an_id_that_names_its_source_is_looked_for_in_one_shard_of_a_stratum(
+    timeline: Timeline,
+) -> None:
+    data = timeline.data("only")
+    strata = [s for s in data.manifest.strata if s.source == "fineweb2"]
+    assert data.shards.digests.size > 8 > 2 == len(strata)
+    for number in range(20):
+        found, looked = find(timeline, f"fineweb2:none-{number}")
+        assert not found
+        assert 0 < looked <= len(strata)
+    assert find(timeline, "") == find(timeline, "none") == ([], data.shards.digests.size)
