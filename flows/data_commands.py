@@ -7,6 +7,7 @@ mmbert data erase ID URL ... | --from FILE
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -85,4 +86,8 @@ def erase(
         runs = f"; a mixture of {', '.join(holder.runs)}" if holder.runs else ""
         excluded = f", {holder.excluded:,} it excludes" if holder.excluded else ""
         console.say(f"  {holder.manifest}: {holder.documents:,} it delivers{excluded}{runs}")
+    for run in sorted({run for holder in erasure.holders for run in holder.runs}):
+        name = erasure.documents[0].doc_id
+        command = shlex.join(["mmbert", "trace", run, "--doc", name, "--store", store])
+        console.say(f"  when a run has seen it: {command}")
     console.say("  list them under [exclusions] takedowns, so that no later mixture delivers them")

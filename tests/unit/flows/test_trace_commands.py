@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -104,6 +105,17 @@ def test_a_document_that_the_run_does_not_have_is_an_answer(half, capsys) -> Non
     assert told(capsys, str(run_json.parent), "--doc", "https://x.example/")["documents"] == []
     assert main(["trace", str(run_json.parent), "--doc", "https://x.example/"]) == 0
     assert "never seen and not planned" in capsys.readouterr().out
+
+
+def test_an_erased_document_is_traced_as_before(half, capsys, tmp_path) -> None:
+    run_json, _ = half
+    store = str(tmp_path / "store")
+    shutil.copytree(run_json.parents[2], store)
+    before = told(capsys, run_json.parent.name, "--store", store, "--doc", NAME)
+    assert main(["data", "erase", NAME, "--store", store]) == 0
+    (line,) = (x for x in capsys.readouterr().out.splitlines() if "mmbert trace" in x)
+    _, _, *command = shlex.split(line.partition("it: ")[2])
+    assert told(capsys, *command) == before
 
 
 def test_the_verdict_counts_and_dates() -> None:
