@@ -182,7 +182,7 @@ def _told(value: Json) -> str:
         return f"{value:,}"
     if isinstance(value, Sequence) and not isinstance(value, str):
         return ", ".join(map(str, value)) or "none"
-    return str(value)[:40]
+    return "none" if value is None else str(value)[:40]
 
 
 def _is_mixed(phase: str, override: str, of_run: bool) -> bool:

@@ -105,6 +105,32 @@ def test_training_takes_a_mixture_by_its_name(built: Job, tmp_path: Path) -> Non
     assert plain.id != run.id
 
 
+def test_a_run_goes_on_with_a_mixture_by_its_name(
+    built: Job, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(built.store, tmp_path / "store")
+    kept = Path(built.store).with_name("kept")
+    elsewhere = [f"sources.{n}.path={kept / n}" for n in built.load().sources]
+    overrides = (*built.overrides, *elsewhere)
+    job = built.model_copy(update={"overrides": overrides, "store": str(tmp_path / "store")})
+    begun = cascade.data(job).run_url or ""
+    capsys.readouterr()
+    name = begun.split("/")[-2]
+    remix(job, "--set", "phases.extend.tau=0.1", "--name", "after", "--continue", name)
+    told = capsys.readouterr().out
+    assert "window 0 on -> after" in told
+    assert "mmbert train tiny --manifest extend=after" in told
+    assert cascade.data(job.model_copy(update={"manifests": {"extend": "after"}})).run_url == begun
+    segment = runs.load(begun).phases[1].current
+    assert manifests.load(job.at().resolve(segment)).continues
+    assert cascade.data(job).run_url == begun
+    assert runs.load(begun).phases[1].current == segment
+    cascade.data(job.model_copy(update={"manifests": {"extend": "main"}}))
+    assert runs.load(begun).phases[1].segment is None
+    remix(job, "--continue", "no-such-run", code=2)
+    assert "has no run no-such-run" in capsys.readouterr().err
+
+
 def test_what_is_missing_is_told_with_the_command_that_builds_it(
     built: Job, capsys: pytest.CaptureFixture[str]
 ) -> None:
