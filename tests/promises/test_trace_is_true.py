@@ -14,15 +14,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from schemas import manifest as manifests
 from schemas import run as runs
 from schemas.errors import UserError
-from schemas.manifest import Packing
+from schemas.manifest import Continuation, Packing
 from schemas.store import Store
 from tests.deliveries import Delivered, deliver, describe
 from tests.runs import alone, make_run, phase_settings
 from tests.stores import Settings, make_manifest
 from trainer.journal import Lines
 from trainer.loop import train
+from trainer.order import Schedule
 from trainer.sightings import Document, PhaseSightings, find, trace_document
 from trainer.timeline import Timeline
 from trainer.trace import TracedStep, phase_of, trace_step
@@ -224,6 +226,41 @@ def test_a_row_that_an_exclusion_has_left_out_by_then_is_told_as_left_out(tmp_pa
     assert fates["left out"] > 0
     (other,), _ = find(told, f"{STRATA[0]}:5")
     assert [phase.standing for phase in trace_document(told, other)] == ["excluded"] * 2
+
+
+def test_a_run_that_goes_on_with_another_mixture_is_traced_through_both(tmp_path: Path) -> None:
+    run_json = run_of(tmp_path, epochs=3)
+    store = Store.at(str(tmp_path))
+    first = runs.load(str(run_json)).phases[0]
+    before = manifests.load(store.resolve(first.manifest))
+    window, rows = 6, np.array([120, 400, 3])
+    done = Schedule.of(before).delivered(window)
+    assert (done < rows).all()
+    after = before.model_copy(
+        update={
+            "knots": (window,),
+            "continues": Continuation(manifest=before.id, from_window=window),
+            "strata": tuple(
+                share.model_copy(update={"rows": int(k), "knots": (int(d),)})
+                for share, k, d in zip(before.strata, rows, done, strict=True)
+            ),
+        }
+    )
+    table = manifests.load_shards(store.resolve(first.manifest))
+    segment = store.relative(manifests.publish(store, after.sealed(), table))
+    run = json.loads(run_json.read_text())
+    run["phases"][0]["segment"] = segment
+    run_json.write_text(json.dumps(run))
+    delivered = deliver(run_json)
+    steps = by_step(delivered)
+    told = timeline(run_json, estimate=True)
+    for step in range(1, max(steps), 3):
+        assert pieces(trace_step(told, phase_of(told, step, None), step)) == steps[step]
+    for name in (f"{STRATA[1]}:4", f"{STRATA[2]}:0"):
+        (document,), _ = find(told, name)
+        found = told_of(document, trace_document(told, document))
+        assert in_order(found) == in_order(scanned(delivered, document.shard, document.document))
+        assert {d.window < window for d in found if d.phase == "pretrain"} == {True, False}
 
 
 def test_a_plan_that_is_not_the_one_that_was_begun_is_refused(tmp_path: Path) -> None:
