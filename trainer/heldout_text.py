@@ -19,6 +19,7 @@ from schemas.rows import count_rows, cut
 from schemas.run import Heldout
 from schemas.store import Store, join
 from trainer.mask import Masked, mask
+from trainer.shard_cache import cache_of
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class HeldoutText:
         self.held_out = held_out
         self._store = store
         self._sealed = sealed
+        names = [join(part.folder, name) for part in held_out.strata for name in part.shards]
+        self._cache = cache_of(store, names)
         self.languages = sorted({stratum.language for stratum in held_out.strata})
 
     def num_tokens(self) -> int:
@@ -75,8 +78,14 @@ class HeldoutText:
             for name in stratum.shards:
                 if left <= 0:
                     break
-                opened = shard.open_shard(join(self._store.resolve(stratum.folder), name))
+                opened = self._open(join(stratum.folder, name))
                 seal.require_same(opened.meta.tokenizer, self.held_out.tokenizer, opened.url)
                 take = min(left, opened.table.num_rows)
                 left -= take
                 yield stratum.language, opened, name, take
+
+    def _open(self, url: str) -> shard.Shard:
+        if self._cache is None:
+            return shard.open_shard(self._store.resolve(url))
+        self._cache.expect([url], [])
+        return self._cache.open(url)

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from threading import Lock
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -27,9 +26,7 @@ from schemas.store import Store, local_path
 from trainer.background import Background
 from trainer.damage import LOWEST_PRIORITY, require_whole
 from trainer.order import id64
-
-if TYPE_CHECKING:
-    from trainer.shard_cache import ShardCache
+from trainer.shard_cache import cache_of
 
 
 class OpenShards:
@@ -47,11 +44,7 @@ class OpenShards:
         self._bound = bound
         self._open: OrderedDict[int, Shard] = OrderedDict()
         self._lock = Lock()
-        self._cache: ShardCache | None = None
-        if local_path(store.url) is None:
-            from trainer.shard_cache import ShardCache, settings
-
-            self._cache = ShardCache(store, self._urls, *settings())
+        self._cache = cache_of(store, self._urls)
         self._hashed: set[int] = set()  # or about to be
         self._hashing: Background[int] = Background("hash", self._require_whole, LOWEST_PRIORITY)
 

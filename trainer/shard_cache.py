@@ -36,7 +36,7 @@ from schemas.erased import Erased
 from schemas.errors import UserError
 from schemas.remote import file_system, open_remote, retried, tells_of_absence
 from schemas.shard import Shard, parse_shard
-from schemas.store import Store, join
+from schemas.store import Store, join, local_path
 from trainer.background import Background
 
 FOLDER, BOUND = "MMBERT_CACHE", "MMBERT_CACHE_GB"
@@ -60,6 +60,11 @@ def settings() -> tuple[Path, int]:
     if bound <= 0:
         raise UserError(f"{BOUND}={said} is no size: set it to a number of GB above 0, {BOUND}=100")
     return folder, bound
+
+
+def cache_of(store: Store, urls: Sequence[str]) -> ShardCache | None:
+    """The cache of a store's shards, where the environment wants it; none for a local store."""
+    return None if local_path(store.url) else ShardCache(store, urls, *settings())
 
 
 class ShardCache:
