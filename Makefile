@@ -52,8 +52,8 @@ bench: install ## speed and memory, as ratios side by side in one run
 bench-build: install ## raw text to shards, beside the tokenizer alone
 	@$(BIN)/python -m tests.benchmarks build
 
-bench-loader: install ## packed tokens, beside the memcpy bound
-	@$(BIN)/python -m tests.benchmarks loader
+bench-loader: install ## packed tokens, beside the memcpy bound and peers (PEERS=FOLDER, for a venv)
+	@$(BIN)/python -m tests.benchmarks loader $(if $(PEERS),--peers $(PEERS))
 
 bench-step: install ## a training step, beside transformers
 	@$(BIN)/python -m tests.benchmarks step

@@ -2,6 +2,7 @@
 
     python -m tests.benchmarks [build|decide|loader|step|mixture|remix] [--full] [--record]
     python -m tests.benchmarks mixture [--counts FILE] [--plot docs/mixture.png]
+    python -m tests.benchmarks loader [--full] [--peers FOLDER] [--record]
     python -m tests.benchmarks noise [--corpus DIR] [--record]
     python -m tests.benchmarks init-small [--corpus DIR] [--plot FILE] [--full] [--record]
 
@@ -34,6 +35,7 @@ def main() -> None:
     parser.add_argument("--record", action="store_true", help="append to record.jsonl")
     parser.add_argument("--counts", type=Path, default=COUNTS, help="mmBERT's counts by language")
     parser.add_argument("--corpus", type=Path, help="for build, noise, init-small; as a sample")
+    parser.add_argument("--peers", type=Path, help="for loader: a venv of its peers, made there")
     parser.add_argument("--plot", type=Path, help="draw mixture or init-small into this file")
     chosen = parser.parse_args()
     tables = []
@@ -62,6 +64,10 @@ def _tables(name: str, chosen: argparse.Namespace) -> Iterable[Table]:
         from tests.benchmarks import build
 
         return build.run(chosen.full, chosen.corpus)
+    if name == "loader":
+        from tests.benchmarks import loader
+
+        return loader.run(chosen.full, chosen.peers)
     if name == "noise":
         from tests.benchmarks import noise
 
