@@ -136,6 +136,8 @@ def _trace_document(
 def _timeline(
     reference: str, store: str | None, progress: Progress, estimate: bool = False
 ) -> Timeline:
+    from pydantic import ValidationError
+
     from schemas import run as runs
     from schemas.find_run import find_run
     from schemas.store import Store
@@ -144,7 +146,14 @@ def _timeline(
     given = store or os.environ.get("MMBERT_STORE")
     run_json = find_run(Store.at(given or STORE), reference)
     place = Store.at(store) if store else runs.store_of(str(run_json))
-    return Timeline(runs.load(str(run_json)), place, run_json.parent, estimate, progress)
+    try:
+        run = runs.load(str(run_json))
+    except ValidationError as error:
+        raise UserError(
+            f"{run_json} is no run description of this version; trace it with the version of "
+            "mmbert that trained it"
+        ) from error
+    return Timeline(run, place, run_json.parent, estimate, progress)
 
 
 def _cost(timeline: Timeline, phase: str, step: int, windows: int) -> str:

@@ -128,13 +128,32 @@ def test_a_trace_of_the_past_plans_the_windows_of_its_step_only(
     run_json = run_of(tmp_path)
     steps = by_step(deliver(run_json))
     told = timeline(run_json)
-    planned: list[int] = []
-    data = told.data("extend")
-    plan = data.planner.plan
-    monkeypatch.setattr(data.planner, "plan", lambda w: (planned.append(w), plan(w))[1])
+    planned = watch_plans(told, "extend", monkeypatch)
     step = max(steps) - 2
     trace_step(told, "extend", step)
-    assert set(planned) == {piece.window for piece in steps[step]}
+    assert planned == {piece.window for piece in steps[step]}
+
+
+def watch_plans(told: Timeline, phase: str, patched: pytest.MonkeyPatch) -> set[int]:
+    """The windows of a phase that are planned from now on."""
+    planned: set[int] = set()
+    planner = told.data(phase).planner
+    plan = planner.plan
+    patched.setattr(planner, "plan", lambda window: (planned.add(window), plan(window))[1])
+    return planned
+
+
+def test_a_trace_of_a_document_plans_the_windows_that_hold_it_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_json = run_of(tmp_path)
+    delivered = deliver(run_json, until=5)
+    told = timeline(run_json, estimate=True)
+    planned = watch_plans(told, "extend", monkeypatch)
+    (document,), _ = find(told, f"{STRATA[1]}:7")
+    trace_document(told, document)
+    mine = scanned(delivered, document.shard, document.document)
+    assert planned == {piece.window for piece in mine if piece.phase == "extend"}
 
 
 def scanned(delivered: list[Delivered], shard: str, document: int) -> list[Delivered]:

@@ -158,6 +158,12 @@ def test_a_mistake_is_one_sentence_and_2(half, capsys, arguments, sentence) -> N
     assert re.search(sentence, capsys.readouterr().err)
 
 
+def test_a_run_of_another_version_is_refused(tmp_path, capsys) -> None:
+    (tmp_path / "run.json").write_text('{"format_version": 0}')
+    assert main(["trace", str(tmp_path), "--step", "1"]) == 2
+    assert "is no run description of this version; " in capsys.readouterr().err
+
+
 def test_branches_that_have_a_step_of_one_number_are_told_apart(half, capsys, tmp_path) -> None:
     run_json, _ = half
     shutil.copytree(run_json.parents[2], tmp_path / "store")
