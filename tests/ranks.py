@@ -11,7 +11,7 @@ import resource
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -57,14 +57,17 @@ def start(
     world: int = 1,
     file_bytes: int | None = None,
     last_rank: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
 ) -> Ranks:
     """`python -m trainer RUN.json OPTIONS` on a CPU, as torchrun would start `world` ranks of it.
 
     file_bytes: no file may grow beyond, as on a disk that is full. last_rank: its further options.
+    environment: what this process has and the server that they are forked from has not.
     """
     printed = Path(run_json).with_name("printed.txt")
     printed.write_text("")
-    ranks = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(world)}
+    ranks = dict(environment or {})
+    ranks |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(world)}
     arguments = [run_json, "--device", "cpu", "--threads", "1", *options]
     processes = [
         _CONTEXT.Process(

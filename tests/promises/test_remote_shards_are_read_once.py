@@ -5,6 +5,8 @@ moto's S3 counts what is asked of it; the cache is a folder of this machine, wit
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,9 +24,12 @@ from schemas.erased import Erased, ErasedShard
 from schemas.errors import UserError
 from schemas.manifest import Packing, load_shards
 from schemas.shard import digest_of
+from tests import ranks
+from tests.runs import make_run, phase_settings
 from tests.servers import Fault, Faulty, moto_s3
 from tests.stores import Settings, make_manifest
 from trainer import shard_cache
+from trainer.journal import Lines
 from trainer.phase import Phase
 
 EPOCHS = 3
@@ -227,3 +232,32 @@ def test_a_fetch_that_is_killed_leaves_nothing_that_is_taken_for_whole(
     assert sorted(path.name for path in cache.iterdir()) == [".lock", ".part"]
     assert packs(s3) == packs(local)
     assert not (cache / ".part").exists()
+
+
+def test_a_training_over_s3_is_the_same_and_its_ranks_read_each_shard_once(
+    server: Faulty, cache: Path, tmp_path: Path
+) -> None:
+    here = make_run(tmp_path / "store", {"pretrain": phase_settings()})
+    there = tmp_path / "run" / "run.json"
+    there.parent.mkdir()
+    shutil.copy(here, there)
+    fsspec.filesystem("s3").put(str(tmp_path / "store"), "s3://training/store", recursive=True)
+    server.asked.clear()
+    cloud = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    running = ranks.start(
+        str(there),
+        "--store",
+        "s3://training/store",
+        world=2,
+        environment=cloud | {shard_cache.FOLDER: str(cache)},
+    )
+    assert running.wait() == [0, 0]
+    assert set(reads(server).values()) == {1}
+    assert len(reads(server)) == len(list(cache.glob("*.arrow"))) == 6  # held-out ones, too
+    assert ranks.start(here).wait() == [0]
+    assert losses(there) == pytest.approx(losses(Path(here)), rel=1e-5)
+
+
+def losses(run_json: Path) -> list[float]:
+    log = Lines(run_json.with_name("log.jsonl"), write=False).read()
+    return [line["loss"] for line in log if line["kind"] == "step"]
