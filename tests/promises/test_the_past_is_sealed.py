@@ -29,7 +29,7 @@ from schemas import run as runs
 from schemas.errors import UserError
 from schemas.manifest import Manifest, Packing
 from schemas.point import newest
-from schemas.recipe import Exclusions, Optimiser, Recipe
+from schemas.recipe import Exclusions, HeldOut, Optimiser, Recipe
 from schemas.segments import line_of
 from schemas.store import Store
 from tests import corpora
@@ -99,6 +99,7 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> Begun:
         update={
             "model": MODEL,
             "optimiser": Optimiser(precision="fp32"),
+            "heldout": HeldOut(max_documents=3, min_documents=1, min_targets=1),
             "packing": Packing(pack_tokens=512, max_pieces=32, window_packs=4),
         }
     )
@@ -193,7 +194,7 @@ def test_a_segment_that_was_trained_with_cannot_be_taken_back(begun: Begun) -> N
     runs.publish(begun.store, runs.with_segments(begun.store, run, {}))
     assert runs.load(str(begun.run_json)).phases[0].segment is None
     begun.take_on(flatter)
-    assert "finished only" in begun.train()
+    assert "stopped at only-" in begun.train(steps=2)
 
 
 def test_a_run_that_is_described_again_keeps_its_segment(begun: Begun) -> None:
@@ -212,12 +213,12 @@ def test_segments_follow_one_another(begun: Begun) -> None:
     assert again.continues == first.continues  # the first was never begun
     begun.take_on(again)
     begun.train(steps=5)
-    last = begun.segment(begun.with_phase(tau=1.0, tau_end=0.0), "steeper")
+    last = begun.segment(begun.with_phase(tau=1.0, tau_end=0.0), "flatter")
     line = line_of(begun.store, last)
     assert [m.id for m in line] == [begun.first().id, again.id, last.id]
     assert 0 < again.from_window < last.from_window
     begun.take_on(last)
-    assert "finished only" in begun.train()
+    assert "stopped at only-" in begun.train(steps=2)
     for stratum, rows in rows_by_stratum(Phase(manifests.url_of(begun.store, last))).items():
         assert rows == list(range(last.strata[stratum].rows))
     assert not verify_store(begun.store).problems
