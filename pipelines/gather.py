@@ -111,14 +111,17 @@ def gather(item: GatherShard) -> None:
         ],
         schema=DOCUMENTS,
     ).filter(kept)
+    dropped = _drops(table, doc_ids, reasons, item)
+    repaired = pc.sum(table.column("repaired").filter(kept)).as_py() or 0
+    del table  # half of what is held
     name = ""
     if documents.num_rows:
         name = shards.write(item.folder, item.index, item.num_shards, documents, item.meta)
-    dropped = _drops(table, doc_ids, reasons, item)
     if dropped.num_rows:
         write_drops(item.drops, dropped)
-    repaired = pc.sum(table.column("repaired").filter(kept)).as_py() or 0
     write_json(item.done, {"shard": name, "repaired": repaired})
+    del documents, dropped
+    pa.default_memory_pool().release_unused()  # else more is kept with every shard
 
 
 def write_drops(url: str, table: pa.Table) -> None:

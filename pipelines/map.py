@@ -232,6 +232,8 @@ class _SpillWriter:
         table = table.append_column(spills.PART.field("tokens"), column)
         self.parts.append(spills.write_part(self.item.folder, len(self.parts), table))
         self.rows, self.tokens, self.num_tokens = [], [], 0
+        del table, column
+        pa.default_memory_pool().release_unused()
 
     def _tabulate(self) -> None:
         self.dropped = pa.concat_tables([self.dropped, pa.Table.from_pylist(self.drops, DROPS)])
