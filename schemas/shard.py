@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -74,7 +75,7 @@ class Shard:
     """An open shard. `tokens` [t] and `offsets` [d + 1] are views of the mapped file."""
 
     url: str
-    table: pa.Table
+    data: pa.Buffer  # the file
     tokens: NDArray[np.uint32]
     offsets: NDArray[np.int64]
     meta: ShardMeta
@@ -82,6 +83,11 @@ class Shard:
     @property
     def lengths(self) -> NDArray[np.int64]:
         return np.diff(self.offsets)
+
+    @cached_property
+    def table(self) -> pa.Table:
+        """All of it (DOCUMENTS), read when first asked for: it takes more memory than the rest."""
+        return ipc.open_file(self.data).read_all()
 
     def document(self, index: int) -> NDArray[np.uint32]:
         return self.tokens[self.offsets[index] : self.offsets[index + 1]]
@@ -104,7 +110,8 @@ def open_shard(url: str) -> Shard:
 def parse_shard(url: str, source: pa.NativeFile) -> Shard:
     """A shard in a file that is open already; raises as `open_shard` does."""
     try:
-        table = ipc.open_file(source).read_all()
+        data = source.read_buffer()
+        table = ipc.open_file(data).read_all()
     except (OSError, pa.ArrowInvalid) as error:
         raise _unreadable(url, error) from error
     metadata = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
@@ -118,7 +125,7 @@ def parse_shard(url: str, source: pa.NativeFile) -> Shard:
     offsets = numbers(chunk.offsets)
     return Shard(
         url,
-        table,
+        data,
         numbers(chunk.values),
         offsets,
         ShardMeta(

@@ -29,7 +29,7 @@ Pair = tuple[int, int]  # shard (its place in the table), epoch
 
 DOCUMENT, START, LENGTH, BEGIN = range(4)  # the fields of a row, see OpenRows.of
 
-_KEPT_ROWS = 1_000_000  # 16 MB of them
+_KEPT_ROWS = 500_000  # 8 MB of them
 _ROWS_OF_A_TABLE = 24  # what numpy and Python take for one, in rows
 _ROWS_AT_ONCE = 64_000  # 8 MB while they are cut
 
