@@ -1,12 +1,14 @@
 """A segment: what a phase reads from a window on, while a run is in it.
 
-strata   those of the manifest before it, in their order, then new ones; shards likewise
-knots    K at window v is what was delivered before v (new strata: 0), so rows go on where they
-         were: none repeats before all were seen. From there on a stratum gets what the new
-         mixture would give it in the windows that are left; one that is read no more stays
-         where it is
-lists    exclusions of before hold on; what else is to be left out becomes a hole from v on in
-         the strata of before, and never was a row in new ones. So row numbers never move
+    strata   those of the manifest before it, in their order, then new ones; shards likewise
+    knots    K at window v is what was delivered before v (new strata: 0), so rows go on where they
+             were: none repeats before all were seen. From there on a stratum gets what the new
+             mixture would give it in the windows that are left; one that is read no more stays
+             where it is
+    lists    exclusions of before hold on; what else is to be left out becomes a hole from v on in
+             the strata of before, and never was a row in new ones. So row numbers never move
+
+What all windows of a phase share (context, mask rate, budget, packing) cannot change in it.
 """
 
 from __future__ import annotations

@@ -209,6 +209,7 @@ def test_a_run_that_is_described_again_keeps_its_segment(begun: Begun) -> None:
 
 def test_segments_follow_one_another(begun: Begun) -> None:
     first = begun.segment(begun.with_phase(tau=0.0), "flatter")
+    begun.take_on(first)
     again = begun.segment(begun.with_phase(tau=0.1), "flatter")
     assert again.continues == first.continues  # the first was never begun
     begun.take_on(again)
