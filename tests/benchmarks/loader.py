@@ -75,7 +75,7 @@ def run(full: bool = False, peers: Path | None = None) -> list[Table]:
                 url = write_phase(Path(folder), languages, context)
                 figures = Figures(**_told("whole", url))
                 rows.append(figures.row(languages, context))
-                if peers is not None:
+                if peers is not None and context == CONTEXTS[0]:
                     rate = figures.tokens / figures.cpu_s
                     tables.append(loader_peers.table(url, languages, context, peers, rate))
             if languages == 200:
