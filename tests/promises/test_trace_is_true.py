@@ -182,7 +182,7 @@ def in_order(delivered: list[Delivered]) -> list[Delivered]:
     return sorted(delivered, key=lambda d: (d.phase, d.step, d.window, d.pack, d.place))
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     lengths=st.lists(
         st.lists(st.lists(st.integers(1, 400), min_size=2, max_size=12), min_size=1, max_size=3),

@@ -72,8 +72,10 @@ def test_a_step_of_many_pieces_is_told_by_language(half, capsys) -> None:
     assert "step 3 of pretrain, done: 2 packs, " in out
     assert "Faroese fao_Latn" in out
     assert "--all lists the " in out
-    assert main(["trace", str(run_json.parent), "--step", "3", "--all"]) == 0
-    assert "fineweb2/fao_Latn/all:" in capsys.readouterr().out
+    assert "/all:" not in out  # no document is named
+    for fewer in (["--all"], ["--rank", "1", "--world", "2"]):
+        assert main(["trace", str(run_json.parent), "--step", "3", *fewer]) == 0
+        assert "dclm/eng_Latn/all:" in capsys.readouterr().out
 
 
 def test_a_step_to_come_says_what_it_costs_first(half, capsys) -> None:
