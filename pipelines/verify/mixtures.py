@@ -71,6 +71,11 @@ def check_manifest(
     for list_url in lists:
         if list_url not in excluded:
             excluded[list_url] = check_exclusions(findings, list_url)
+    if manifest.continues is not None:
+        before = join(folder.rsplit("/", 1)[0], manifest.continues.manifest, "manifest.json")
+        if not exists(before):
+            wrong = f"is missing, and {store.relative(url)} goes on with it"
+            findings.problem(before, wrong, "bring it back")
     tables = [excluded[list_url] for list_url in lists]
     table_url = join(folder, "shards.arrow")
     data = findings.read(table_url, mend)

@@ -226,6 +226,9 @@ def test_segments_follow_one_another(begun: Begun) -> None:
     garbage = {found.url for found in find_garbage(holdings(begun.store), keep=0, now=2e12)}
     folders = {manifests.url_of(begun.store, m).rsplit("/", 1)[0] for m in line}
     assert not folders & garbage
+    shutil.rmtree(manifests.url_of(begun.store, again).rsplit("/", 1)[0])
+    (problem,) = verify_store(begun.store).problems
+    assert f"{again.id}/manifest.json: is missing, and " in problem
 
 
 def test_a_language_comes_and_another_leaves(begun: Begun) -> None:
