@@ -109,9 +109,9 @@ class Planner:
         self._of_strata = StratumShards.of(
             self._ids, stratum_of_shard, shards.digests, shards.num_rows
         )
-        for at, rows in enumerate(self._of_strata.rows_available.tolist()):
-            stratum = manifest.strata[at]
-            if stratum.rows and not rows:
+        available = self._of_strata.rows_available.tolist()
+        for stratum, num_rows in zip(manifest.strata, available, strict=True):
+            if stratum.rows and not num_rows:
                 raise UserError(
                     f"the manifest of {manifest.phase} wants {stratum.rows:,} rows of "
                     f"{stratum.source}/{stratum.language}/{stratum.tier}, which has none; "
