@@ -119,7 +119,7 @@ class Phase:
         shard, length, begin = plan.shard[rows], plan.length[rows], plan.begin[rows]
         tokens = self._tokens_of(plan.window)
         columns = (shard.tolist(), begin.tolist(), (begin + length).tolist())
-        # All rows are joined as bytes and widened at once: an assignment a row costs half as much again.
+        # Joined as bytes and widened at once: an assignment a row costs half as much again.
         joined = self._between.join([tokens[s][a:b] for s, a, b in zip(*columns, strict=True)])
         ids = np.empty(len(joined) // 4 + 2, np.int64)
         ids[0], ids[-1] = self.special.bos, self.special.eos
