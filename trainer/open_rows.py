@@ -29,9 +29,9 @@ Pair = tuple[int, int]  # shard (its place in the table), epoch
 
 DOCUMENT, START, LENGTH, BEGIN = range(4)  # the fields of a row, see OpenRows.of
 
-_KEPT_ROWS = 500_000  # 8 MB of them
+_KEPT_ROWS = 250_000  # 4 MB of them
 _ROWS_OF_A_TABLE = 24  # what numpy and Python take for one, in rows
-_ROWS_AT_ONCE = 64_000  # 8 MB while they are cut
+_ROWS_AT_ONCE = 32_000  # 4 MB while they are cut
 
 
 class OpenRows:
