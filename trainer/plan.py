@@ -127,9 +127,9 @@ class Planner:
         tables = self._rows.of(found.shard, found.epoch)
         parts = zip(tables, found.first.tolist(), found.last.tolist(), strict=True)
         rows = np.concatenate([_NO_ROWS, *(table[:, a:b] for table, a, b in parts)], axis=1)
-        span = np.repeat(np.arange(found.num_rows.size), found.num_rows)
-        stratum, shard = found.stratum[span], found.shard[span]
-        row = found.row[span] + within(found.num_rows)
+        stratum = np.repeat(found.stratum.astype(np.int32), found.num_rows)
+        shard = np.repeat(found.shard.astype(np.int32), found.num_rows)
+        row = np.repeat(found.row, found.num_rows) + within(found.num_rows)
 
         kept = np.flatnonzero(self._delivered(window, found, rows[DOCUMENT]))
         hashes = row_hashes(self._key, window, self._ids[stratum[kept]], row[kept])
@@ -140,9 +140,9 @@ class Planner:
         return WindowPlan(
             window,
             bounds,
-            stratum[order].astype(np.int32),
+            stratum[order],
             row[order],
-            shard[order].astype(np.int32),
+            shard[order],
             document,
             start,
             length,
