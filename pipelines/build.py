@@ -30,6 +30,7 @@ from schemas.store import Store, join
 from schemas.stratum import HELDOUT, Stratum
 
 TASKS_EACH = 8  # of a worker: the last ones to end leave little to wait for
+DOCUMENTS_PER_SHARD = 500_000  # whose metadata is held while a shard is made
 
 
 def build(
@@ -125,6 +126,8 @@ def gather_items(
         if tier == 0 and not tokens:
             tokens = min(1, decision.tokens_of("train"))  # it says what became of the other tiers'
     num_shards = -(-tokens // TOKENS_PER_SHARD)
+    if num_shards and tier == 0 and not heldout:  # it lists what became of all others, too
+        num_shards = max(num_shards, -(-decision.documents_of("train") // DOCUMENTS_PER_SHARD))
     meta = ShardMeta(sealed.digest, sealed.vocab_size, str(planned.name))
     return [
         GatherShard(

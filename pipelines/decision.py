@@ -39,6 +39,9 @@ class Decision:
     keepers: dict[bytes, Rank] = field(default_factory=dict)  # of texts and bands that occur twice
     held_out: frozenset[int] = frozenset()  # groups of near-duplicates
 
+    def documents_of(self, split: str) -> int:
+        return sum(n for (found, _), n in self.documents.items() if found == split)
+
     def tokens_of(self, split: str) -> int:
         return sum(n for (found, _), n in self.tokens.items() if found == split)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -24,6 +24,7 @@ from datatrove.pipeline.base import PipelineStep
 from pipelines import spill as spills
 from pipelines.decision import Decision, Rank, SpillRef, band_key
 from pipelines.executor import Tasks
+from pipelines.spill import Spill
 from schemas import shard as shards
 from schemas.doc_names import key_range
 from schemas.ledger import DROPS
@@ -32,6 +33,8 @@ from schemas.store import exists, join, read_bytes, write_bytes, write_json
 from schemas.stratum import HELDOUT, StratumName
 
 _JUDGED = ("key", "file", "record", "text_hash", "bands", "group", "score")
+ROWS = pa.schema([*spills.META, ("part", pa.int64()), ("row", pa.int64())])  # where tokens lie
+_NO_KEYS = pa.array([], pa.uint64())
 SMALL_TOKENS = 1_000_000  # of a stratum whose shard is made beside others
 THREADS = 8
 
@@ -55,6 +58,11 @@ class GatherShard:
     @property
     def done(self) -> str:
         return join(self.scratch, f"gathered-{self.index:05d}.json")
+
+    @property
+    def is_first(self) -> bool:
+        """Whether it is of the stratum that answers for all training text of its origin."""
+        return self.tier == 0 and self.name.tier != HELDOUT
 
     @property
     def drops(self) -> str:
@@ -96,31 +104,22 @@ def is_gathered(item: GatherShard) -> bool:
 
 def gather(item: GatherShard) -> None:
     """Make one shard and its table of drops, if any; the same bytes however often it is run."""
-    table = _read_range(item)
-    doc_ids = _number_repeats(table, item.name.source)
-    reasons = _reasons(table, item)
+    rows = _read_rows(item)
+    doc_ids = _number_repeats(rows, item.name.source)
+    reasons = _reasons(rows, item)
     kept = pc.is_null(reasons)
-    documents = pa.Table.from_arrays(
-        [
-            table.column("tokens"),
-            doc_ids,
-            table.column("url"),
-            table.column("key"),
-            table.column("text_hash"),
-            table.column("num_bytes"),
-        ],
-        schema=DOCUMENTS,
-    ).filter(kept)
-    dropped = _drops(table, doc_ids, reasons, item)
-    repaired = pc.sum(table.column("repaired").filter(kept)).as_py() or 0
-    del table  # half of what is held
+    columns = [rows.column(name).filter(kept) for name in ("url", "key", "text_hash", "num_bytes")]
     name = ""
-    if documents.num_rows:
+    if pc.any(kept).as_py():
+        tokens = _tokens_of(item, rows.filter(kept))
+        documents = pa.Table.from_arrays([tokens, doc_ids.filter(kept), *columns], schema=DOCUMENTS)
         name = shards.write(item.folder, item.index, item.num_shards, documents, item.meta)
+        del tokens, documents
+    dropped = _drops(rows, doc_ids, reasons, item)
     if dropped.num_rows:
         write_drops(item.drops, dropped)
+    repaired = pc.sum(rows.column("repaired").filter(kept)).as_py() or 0
     write_json(item.done, {"shard": name, "repaired": repaired})
-    del documents, dropped
     pa.default_memory_pool().release_unused()  # else more is kept with every shard
 
 
@@ -131,24 +130,78 @@ def write_drops(url: str, table: pa.Table) -> None:
     write_bytes(url, sink.getvalue())
 
 
-def _read_range(item: GatherShard) -> pa.Table:
-    """The origin's kept documents of the key range, ordered by (key, file, record)."""
-    low, high = key_range(item.index, item.num_shards)
+def _read_rows(item: GatherShard) -> pa.Table:
+    """Metadata (ROWS schema) of the origin's kept documents of the key range, ordered by (key,
+    file, record): of all for the first stratum, which answers for them; else of those that may be
+    the stratum's own, and of their repeats.
+    """
+    own = None if item.is_first else pa.concat_arrays([_NO_KEYS, *_own_keys(item)])
     pieces = []
-    for ref in item.spills:
-        spill = spills.load(ref.folder)
-        assert spill is not None, ref.folder
-        for part in spill.parts:
-            keys = spills.read_part(ref.folder, part, ["key"]).column("key").to_numpy()
-            start = int(np.searchsorted(keys, np.uint64(low)))
-            stop = keys.size if high >> 64 else int(np.searchsorted(keys, np.uint64(high)))
-            table = spills.read_part(ref.folder, part).slice(start, stop - start)
-            # The file's place is the build's to say: the spill may be older than its neighbours.
-            place = pa.array(np.full(table.num_rows, ref.file_index, np.int32))
-            pieces.append(table.set_column(1, spills.PART.field("file"), place))
-    table = pa.concat_tables(pieces) if pieces else spills.PART.empty_table()
-    order = pc.sort_indices(table, [(k, "ascending") for k in ("key", "file", "record")])
-    return table.take(order).combine_chunks()
+    for place, ref, table in _metadata(item):
+        start, stop = _key_range(item, table.column("key").to_numpy())
+        rows = np.arange(start, stop)
+        # The file's place is the build's to say: the spill may be older than its neighbours.
+        file = pa.array(np.full(rows.size, ref.file_index, np.int32))
+        table = table.slice(start, rows.size).set_column(1, spills.META.field("file"), file)
+        table = table.append_column("part", pa.array(np.full(rows.size, place)))
+        table = table.append_column("row", pa.array(rows))
+        if own is not None:
+            table = table.filter(pc.is_in(table.column("key"), value_set=own))
+        pieces.append(table)
+    found = pa.concat_tables(pieces) if pieces else ROWS.empty_table()
+    order = pc.sort_indices(found, [(k, "ascending") for k in ("key", "file", "record")])
+    return found.take(order).combine_chunks()
+
+
+def _metadata(item: GatherShard) -> Iterator[tuple[int, SpillRef, pa.Table]]:
+    """Each part of the origin's spills, without its tokens, and its place among them."""
+    parts = ((ref, part) for ref in item.spills for part in _spill(ref).parts)
+    for place, (ref, part) in enumerate(parts):
+        yield place, ref, spills.read_part(ref.folder, part, spills.META.names)
+
+
+def _spill(ref: SpillRef) -> Spill:
+    spill = spills.load(ref.folder)
+    assert spill is not None, ref.folder
+    return spill
+
+
+def _key_range(item: GatherShard, keys: np.ndarray) -> tuple[int, int]:
+    """Where the shard's documents lie in the sorted keys of a part."""
+    low, high = key_range(item.index, item.num_shards)
+    stop = keys.size if high >> 64 else int(np.searchsorted(keys, np.uint64(high)))
+    return int(np.searchsorted(keys, np.uint64(low))), stop
+
+
+def _own_keys(item: GatherShard) -> Iterator[pa.Array]:
+    """Keys of the documents that are the stratum's unless another copy of them stays."""
+    for _, ref, table in _metadata(item):
+        start, stop = _key_range(item, table.column("key").to_numpy())
+        table = table.slice(start, stop - start)
+        if item.name.tier != HELDOUT:
+            scores = table.column("score").to_pylist() if ref.split != "test" else []
+            own = pa.array([item.tiers[ref.tier(score)] == item.name.tier for score in scores])
+            table = table.filter(own) if scores else table.slice(0, 0)
+        elif ref.split != "test":
+            groups = pa.array(sorted(item.decision.held_out) if ref.grouped else [], pa.uint64())
+            table = table.filter(pc.is_in(table.column("group"), value_set=groups))
+        yield table.column("key").combine_chunks()
+
+
+def _tokens_of(item: GatherShard, rows: pa.Table) -> pa.Array:
+    """The tokens of documents (ROWS schema), in their order."""
+    parts = [(ref, part) for ref in item.spills for part in _spill(ref).parts]
+    part, row = rows.column("part").to_numpy(), rows.column("row").to_numpy()
+    by_part = np.lexsort((row, part))
+    places, firsts = np.unique(part[by_part], return_index=True)
+    found = []
+    for place, mine in zip(places.tolist(), np.split(row[by_part], firsts[1:]), strict=True):
+        ref, name = parts[place]
+        tokens = spills.read_part(ref.folder, name, ["tokens"]).column("tokens")
+        found.append(tokens.combine_chunks().take(pa.array(mine)))
+    inverse = np.empty(by_part.size, np.int64)
+    inverse[by_part] = np.arange(by_part.size)
+    return pa.concat_arrays(found).take(pa.array(inverse))
 
 
 def _number_repeats(table: pa.Table, source: str) -> pa.Array:
@@ -172,7 +225,7 @@ def _reasons(table: pa.Table, item: GatherShard) -> pa.Array:
     and gives up what is held out or of a better tier; the others have only what they keep.
     """
     refs = {ref.file_index: ref for ref in item.spills}
-    first = item.tier == 0 and item.name.tier != HELDOUT
+    first = item.is_first
     columns = (table.column(name).to_pylist() for name in _JUDGED)
     reasons: list[str | None] = []
     for key, file, record, text_hash, bands, group, score in zip(*columns, strict=True):
