@@ -87,8 +87,8 @@ class StepLog:
                 f"phase {point.phase}, step {point.step}: the loss is {nats / batch.num_targets} "
                 f"and the gradient norm {norm} on packs {batch.first.window}:{batch.first.pack} up "
                 f"to {batch.after.window}:{batch.after.pack} (window:pack); nothing of it was "
-                "saved: lower the phase's learning_rate, or see what these packs hold with "
-                "trainer.phase.Phase"
+                "saved: lower the phase's learning_rate, or see what the step holds with "
+                f"`mmbert trace RUN --phase {point.phase} --step {point.step}`"
             )
         manifest = self._data.manifest
         room = batch.num_packs * manifest.packing.pack_tokens
