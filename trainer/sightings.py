@@ -27,6 +27,7 @@ from schemas.doc_names import can_hold, documents_named
 from schemas.manifest import load_shards
 from schemas.progress import Progress, silent
 from schemas.rows import I64
+from schemas.stratum import load as load_stratum
 from trainer.open_rows import DOCUMENT, LENGTH, START
 from trainer.order import Schedule, id64
 from trainer.phase import Phase
@@ -117,8 +118,21 @@ def _candidates(data: Phase, strata: NDArray[np.int32], name: str) -> list[int]:
     mine = np.array([stratum.source == source for stratum in data.manifest.strata])
     if not mine.any():
         return list(range(strata.size))
-    of_source = np.flatnonzero(mine[strata]).tolist()
-    return [i for i in of_source if can_hold(data.shards.url(i), data.manifest.seed, name)]
+    several = np.flatnonzero(mine & (np.bincount(strata, minlength=mine.size) > 1)).tolist()
+    seeds = {stratum: _seed(data, stratum) for stratum in several}
+    return [
+        index
+        for index in np.flatnonzero(mine[strata]).tolist()
+        if (seed := seeds.get(int(strata[index]))) is None
+        or can_hold(data.shards.url(index), seed, name)
+    ]
+
+
+def _seed(data: Phase, stratum: int) -> int | None:
+    """That of the keys of a stratum's documents; an imported one has its own, not the phase's."""
+    found = load_stratum(data.store.resolve(data.manifest.strata[stratum].folder))
+    seed = found.made_from.get("seed") if found else None
+    return seed if isinstance(seed, int) else None
 
 
 def trace_document(

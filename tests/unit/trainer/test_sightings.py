@@ -15,15 +15,16 @@ from trainer.sightings import find
 from trainer.timeline import Timeline
 
 
-@pytest.fixture(scope="module")
-def timeline(tmp_path_factory: pytest.TempPathFactory) -> Timeline:
-    """A run over strata of several shards, as a build makes them; not begun."""
+@pytest.fixture(scope="module", params=[0, 1], ids=["as built", "imported with another seed"])
+def timeline(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Timeline:
+    """A run over strata of several shards, as a build or an import makes them; not begun."""
     folder = tmp_path_factory.mktemp("sightings")
     root = corpora.write_corpus(folder / "raw", {"fao_Latn": 60, "isl_Latn": 90})
     recipe = corpora.recipe(root)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("pipelines.build.TOKENS_PER_SHARD", 700)
         built = build_store(recipe, folder / "store")
+    recipe = recipe.model_copy(update={"seed": recipe.seed + request.param})
     _, heldout = make_heldout(recipe, built.store, built.seal, built.strata)
     _, manifest = make_manifest(recipe, "only", built.store, built.seal, built.strata)
     _, url = make_run(recipe, built.store, built.seal, heldout, {"only": manifest})
@@ -51,3 +52,13 @@ def test_an_id_that_names_its_source_is_looked_for_in_one_shard_of_a_stratum(
         assert not found
         assert 0 < looked <= len(strata)
     assert find(timeline, "") == find(timeline, "none") == ([], data.shards.digests.size)
+
+
+def test_where_nothing_says_how_documents_were_keyed_all_shards_are_looked_through(
+    timeline: Timeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = timeline.data("only")
+    urls = [data.shards.url(index) for index in range(data.shards.digests.size)]
+    monkeypatch.setattr("trainer.sightings.load_stratum", lambda folder: None)
+    _, looked = find(timeline, "fineweb2:none")
+    assert looked == sum("/fineweb2/" in url for url in urls) > 2
