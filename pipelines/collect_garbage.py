@@ -1,7 +1,7 @@
 """Garbage: what nothing that is kept refers to, and how it leaves a store.
 
-    kept     every run, and all manifests that have a name or that a run trains with, and those that
-             they continue
+    kept     every run, and all manifests that have a name or that a run trains with or a checkpoint
+             was trained with, and those that they continue
              of each phase the N newest manifests
              strata of kept manifests and held-out files, of the newest build of each phase, and
              those that were imported
@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pipelines.holdings import HeldManifest, Holdings
 from pipelines.imported import LAYOUT
 from schemas import catalogue as catalogues
+from schemas.point import Point
 from schemas.run import Heldout
 from schemas.store import Store, join, read_bytes
 
@@ -52,6 +53,7 @@ def _find(held: Holdings, keep: int) -> Iterator[Garbage]:
     store = held.store
     needed = {store.resolve(p.current).rsplit("/", 1)[0] for r in held.runs for p in r.run.phases}
     needed |= {store.resolve(p.manifest).rsplit("/", 1)[0] for r in held.runs for p in r.run.phases}
+    needed |= set(_of_checkpoints(held))
     phases: dict[tuple[str, str], list[str]] = {}
     for found in held.manifests:
         key = (found.manifest.recipe, found.manifest.phase)
@@ -83,6 +85,18 @@ def _find(held: Holdings, keep: int) -> Iterator[Garbage]:
         name = url.rsplit("/", 1)[1]
         if name.startswith(".") and name.endswith(".tmp"):
             yield Garbage("half-written file", url, file.num_bytes)
+
+
+def _of_checkpoints(held: Holdings) -> Iterator[str]:
+    """The folders of manifests that brought runs to their checkpoints."""
+    recipes = {held_run.folder: held_run.run.recipe for held_run in held.runs}
+    for url in held.below("runs"):
+        folder, _, checkpoint = url.removesuffix("/point.json").rpartition("/checkpoints/")
+        if url.endswith("/point.json") and folder in recipes and not checkpoint.startswith("."):
+            point = Point.model_validate_json(read_bytes(url))
+            if point.manifest:  # else the phase's first
+                manifests = join(held.store.url, "manifests", recipes[folder], point.phase)
+                yield join(manifests, point.manifest)
 
 
 def _with_continued(kept: list[HeldManifest], held: Holdings) -> list[HeldManifest]:

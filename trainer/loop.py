@@ -34,7 +34,7 @@ from torch import Tensor
 from schemas.keyed import key64, keyed
 from schemas.recipe import RELEASE
 from schemas.run import RunPhase
-from schemas.segments import require_sealed
+from schemas.segments import begun, require_sealed
 from trainer import checkpoint, micro_batch
 from trainer.checkpoint import Point
 from trainer.distributed import no_sync
@@ -201,7 +201,7 @@ def with_last(items: Iterable[T]) -> Iterator[tuple[T, bool]]:
 
 def advance(point: Point, batch: Batch, data: Phase) -> Point:
     """Where the run stands after a step."""
-    return point.model_copy(
+    point = point.model_copy(
         update={
             "step": point.step + 1,
             "window": batch.after.window,
@@ -209,9 +209,11 @@ def advance(point: Point, batch: Batch, data: Phase) -> Point:
             "tokens": point.tokens + batch.tokens,
             "clock_tokens": data.clock(batch.after),
             "end": batch.after.window == data.windows,
-            "manifest": data.manifest.id,
         }
     )
+    # A segment that has planned nothing yet may still be replaced.
+    brought = begun(data.line, point.next_window)[-1]
+    return point.model_copy(update={"manifest": brought.id})
 
 
 def save(session: Session, learner: Learner, point: Point) -> None:

@@ -28,14 +28,14 @@ from schemas import manifest as manifests
 from schemas import run as runs
 from schemas.errors import UserError
 from schemas.manifest import Manifest, Packing
-from schemas.point import newest
+from schemas.point import Point, newest
 from schemas.recipe import Exclusions, HeldOut, Optimiser, Recipe
 from schemas.segments import line_of
 from schemas.store import Store
 from tests import corpora
 from tests.building import build_store
 from tests.runs import MODEL, alone
-from trainer.loop import train
+from trainer.loop import advance, train
 from trainer.phase import Phase
 
 
@@ -229,6 +229,31 @@ def test_segments_follow_one_another(begun: Begun) -> None:
     shutil.rmtree(manifests.url_of(begun.store, again).rsplit("/", 1)[0])
     (problem,) = verify_store(begun.store).problems
     assert f"{again.id}/manifest.json: is missing, and " in problem
+
+
+def test_a_checkpoint_names_a_segment_only_once_it_has_planned_a_window(begun: Begun) -> None:
+    flatter = begun.segment(begun.with_phase(tau=0.0), "flatter")
+    data = Phase(manifests.url_of(begun.store, flatter))
+    point = Point.before("", "only", 0)
+    named = []
+    for batch in data.batches():
+        point = advance(point, batch, data)
+        named.append((point.next_window > flatter.from_window, point.manifest))
+    assert set(named) == {(False, begun.first().id), (True, flatter.id)}
+
+
+def test_what_a_checkpoint_was_trained_with_is_no_garbage(begun: Begun) -> None:
+    def garbage() -> set[str]:
+        return {found.url for found in find_garbage(holdings(begun.store), keep=0, now=2e12)}
+
+    flatter = begun.segment(begun.with_phase(tau=0.0), "flatter")
+    folder = manifests.url_of(begun.store, flatter).rsplit("/", 1)[0]
+    begun.segment(begun.with_phase(tau=0.1), "flatter")
+    assert folder in garbage()
+    (file,) = begun.run_json.parent.glob("checkpoints/*/point.json")
+    point = Point.model_validate_json(file.read_bytes())
+    file.write_text(point.model_copy(update={"manifest": flatter.id}).model_dump_json())
+    assert folder not in garbage()
 
 
 def test_a_language_comes_and_another_leaves(begun: Begun) -> None:
