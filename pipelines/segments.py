@@ -51,7 +51,16 @@ class Standing(NamedTuple):
 
 
 # What a mixture does not decide, or what all windows of a phase share.
-SAME = ("seed", "tokenizer", "vocab_size", "context", "mask_rate", "budget_tokens", "packing")
+SAME = (
+    "order_version",
+    "seed",
+    "tokenizer",
+    "vocab_size",
+    "context",
+    "mask_rate",
+    "budget_tokens",
+    "packing",
+)
 
 
 def decide_segment(
@@ -131,7 +140,7 @@ def _require_same(before: Manifest, after: Manifest) -> None:
         if old != new:
             raise UserError(
                 f"{where}: {name} is {old} in manifest {before.id}, which a run is in, and {new} "
-                "in the recipe; take it back, since a segment changes what is read and nothing else"
+                "now; take it back, since a segment changes what is read and nothing else"
             )
     known = {_name(share): share.id for share in before.strata}
     for share in after.strata:

@@ -309,6 +309,11 @@ def test_what_a_segment_cannot_change_is_refused(begun: Begun) -> None:
     ):
         with pytest.raises(UserError, match=rf"phases\.only: {told} in manifest .*take it back"):
             begun.segment(begun.with_phase(**changes), "other")
+    first = begun.first()
+    old = first.model_copy(update={"order_version": first.order_version - 1})
+    standing = Standing(old, begun.window, [0] * len(old.strata))
+    with pytest.raises(UserError, match="order_version is 0 in manifest"):
+        decide_remix(begun.recipe, "only", begun.store, "", standing)
     other = begun.with_phase(learning_rate=1.0)
     url = manifests.url_of(begun.store, begun.segment(begun.with_phase(tau=0.0), "flatter"))
     with pytest.raises(UserError, match=r"phases\.only\.learning_rate is not what run test-"):
