@@ -1,14 +1,19 @@
 """The rows of shards in the order of an epoch: cut, hashed and sorted when a plan first needs them.
 
-In: (shard, epoch) pairs. Out: tables of their rows, of which a window takes a part. Lengths of
+In: (shard, epoch) pairs, and which of their rows a window takes. Out: tables of these. Lengths of
 documents only, never a token. All pairs that are missing are cut in one go, so that 1,833 small
-shards cost no more than one large; what was used longest ago is dropped beyond a bound.
+shards cost no more than one large.
+
+A shard is sorted whole and of that only kept what it gives to this window and the next few: a
+phase has a full shard open for each large language, 24,000 rows of which a window takes some
+hundreds. What the last window used is kept; beyond a bound the rest is dropped, oldest first.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,9 +34,23 @@ Pair = tuple[int, int]  # shard (its place in the table), epoch
 
 DOCUMENT, START, LENGTH, BEGIN = range(4)  # the fields of a row, see OpenRows.of
 
-_KEPT_ROWS = 250_000  # 4 MB of them
+_KEPT_ROWS = 250_000  # 4 MB of them; more where a window and those ahead of it have more
+_WINDOWS_AHEAD = 16  # 38 MB of 150,000 rows each; a sort of all shards is spread over so many
+_FEWEST_ROWS = 256
 _ROWS_OF_A_TABLE = 24  # what numpy and Python take for one, in rows
 _ROWS_AT_ONCE = 32_000  # 4 MB while they are cut
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """A part of a pair's rows in their order, from `first` on."""
+
+    first: int
+    rows: I32  # [4, r]
+
+    @property
+    def size(self) -> int:
+        return self.rows.shape[1] + _ROWS_OF_A_TABLE
 
 
 class OpenRows:
@@ -41,26 +60,41 @@ class OpenRows:
         self._manifest = manifest
         self._shards = shards
         self._excluded, self._later = Excluded.load(store, manifest).apart()
-        self._open: OrderedDict[Pair, I32] = OrderedDict()
+        self._open: OrderedDict[Pair, _Kept] = OrderedDict()
         self._num_rows = 0
 
-    def of(self, shards: I64, epochs: I64) -> list[I32]:
-        """The rows of pairs [s], each a table [4, r] in the order of delivery.
+    def of(self, shards: I64, epochs: I64, first: I64, last: I64) -> list[I32]:
+        """Rows [first, last) of pairs [s], all different: tables [4, r] in the order of delivery.
 
-        Its fields: document, start in the document, length without BOS and EOS, and the place of
+        Their fields: document, start in the document, length without BOS and EOS, and the place of
         the first token among the tokens of the shard.
         """
-        pairs = list(zip(shards.tolist(), epochs.tolist(), strict=True))
-        known = {pair: self._open.pop(pair) for pair in pairs if pair in self._open}
-        for part in self._parts([pair for pair in pairs if pair not in known]):
+        pairs = zip(shards.tolist(), epochs.tolist(), strict=True)
+        wanted = dict(zip(pairs, zip(first.tolist(), last.tolist(), strict=True), strict=True))
+        missing = [pair for pair, (a, b) in wanted.items() if not self._has(pair, a, b)]
+        for part in self._parts(missing):
             for pair, rows in zip(part, self._read(part), strict=True):
-                known[pair] = rows
-                self._num_rows += rows.shape[1] + _ROWS_OF_A_TABLE
-        self._open.update((pair, known[pair]) for pair in pairs)
-        while self._num_rows > _KEPT_ROWS:
-            _, dropped = self._open.popitem(last=False)
-            self._num_rows -= dropped.shape[1] + _ROWS_OF_A_TABLE
-        return [known[pair] for pair in pairs]
+                a, b = wanted[pair]
+                ahead = max(_WINDOWS_AHEAD * (b - a), _FEWEST_ROWS)
+                self._drop(pair)
+                self._open[pair] = _Kept(a, rows[:, a : max(b, a + ahead)].copy())
+                self._num_rows += self._open[pair].size
+        found = []
+        for pair, (a, b) in wanted.items():
+            self._open.move_to_end(pair)
+            kept = self._open[pair]
+            found.append(kept.rows[:, a - kept.first : b - kept.first])
+        while self._num_rows > _KEPT_ROWS and len(self._open) > len(wanted):
+            self._drop(next(iter(self._open)))
+        return found
+
+    def _has(self, pair: Pair, first: int, last: int) -> bool:
+        kept = self._open.get(pair)
+        return kept is not None and kept.first <= first and last <= kept.first + kept.rows.shape[1]
+
+    def _drop(self, pair: Pair) -> None:
+        kept = self._open.pop(pair, None)
+        self._num_rows -= kept.size if kept else 0
 
     def holes(self, shard: int, window: int) -> I64:
         """Documents of a shard that are left out of a window, though their rows are numbered."""
@@ -84,6 +118,7 @@ class OpenRows:
             yield part
 
     def _read(self, pairs: list[Pair]) -> list[I32]:
+        """All rows of pairs, views of one table."""
         shards, epochs = (np.array(column) for column in zip(*pairs, strict=True))
         digests: U64 = self._shards.digests[shards]
         offsets = [self._shards.mapped(shard).offsets for shard, _ in pairs]
@@ -111,7 +146,7 @@ class OpenRows:
             table[field] = column[order]
         ends = np.cumsum(num_rows)
         bounds = zip((ends - num_rows).tolist(), ends.tolist(), strict=True)
-        return [table[:, a:b].copy() for a, b in bounds]
+        return [table[:, a:b] for a, b in bounds]
 
     def _gone(self, digests: U64, num_documents: I64) -> NDArray[np.bool_]:
         """Whether documents, one shard's after another's, are excluded from the first window."""

@@ -93,6 +93,8 @@ def find(timeline: Timeline, name: str, progress: Progress = silent) -> tuple[li
                 continue
             looked.add(digest)
             progress(f"shards of {phase}", number, len(indices))
+            if data.shards.are_remote:
+                data.shards.expect([index], indices[number + 1 : number + 3])
             table = data.shards.documents(index)
             stratum = data.manifest.strata[strata[index]]
             for document in documents_named(table, wanted):
@@ -153,7 +155,8 @@ class _Order:
 
     def has_rows(self, index: int, document: int) -> bool:
         """Whether a document is not excluded from the start."""
-        (table,) = self._data.rows.of(np.array([index]), np.array([0]))
+        num_rows = self._data.shards.num_rows[index]
+        (table,) = self._data.rows.of(*(np.array([n]) for n in (index, 0, 0, num_rows)))
         return bool((table[DOCUMENT] == document).any())
 
     def rows(self, index: int, document: int) -> Iterator[tuple[int, Sighting]]:
@@ -163,9 +166,9 @@ class _Order:
         quota[stratum] = self._quotas[stratum]
         found = self._data.planner.spans(np.zeros_like(quota), quota)
         for at in np.flatnonzero(found.shard == index).tolist():
-            epoch = int(found.epoch[at])
-            (table,) = self._data.rows.of(np.array([index]), np.array([epoch]))
-            part = table[:, found.first[at] : found.last[at]]
+            epoch, one = int(found.epoch[at]), slice(at, at + 1)
+            columns = (found.shard, found.epoch, found.first, found.last)
+            (part,) = self._data.rows.of(*(column[one] for column in columns))
             for place in np.flatnonzero(part[DOCUMENT] == document).tolist():
                 number = int(found.row[at]) + place
                 start, length = int(part[START, place]), int(part[LENGTH, place])
