@@ -34,10 +34,10 @@ $(VENV)/.installed: pyproject.toml infra/constraints.txt
 	  || $(BIN)/python -m pip install -q -c infra/constraints.txt -e '.[dev]'; \
 	touch $@
 
-demo: install ## the tiny cascade, from raw text to an encoder, about 10 minutes on 2 quiet cores
+demo: install ## the tiny cascade, from raw text to an encoder: 3 million tokens, 10 to 40 minutes on 2 cores
 	@$(BIN)/mmbert demo --store $(STORE)
 
-test: install ## promises and unit tests, under 10 minutes on 2 cores
+test: install ## promises and unit tests, about 10 minutes on 2 cores
 	@$(BIN)/python -m pytest -n 2 -m 'not slow'
 
 check: install ## lint, format, types
