@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import fcntl
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+
+from pydantic import ValidationError
 
 from flows.named_mixtures import OF_MANIFEST, READ
 from pipelines.segments import Standing
@@ -30,7 +33,7 @@ from trainer.order import Schedule
 def standing(store: Store, recipe: Recipe, phase: str, reference: str) -> Standing:
     """Where the run of that name stands; UserError where its phase cannot be changed any more."""
     run_json = find_run(store, reference)
-    run, folder = runs.load(str(run_json)), run_json.parent
+    run, folder = _load(run_json), run_json.parent
     mine = {found.name: found for found in run.phases}
     if run.recipe != recipe.name or phase not in mine:
         raise UserError(
@@ -53,6 +56,16 @@ def standing(store: Store, recipe: Recipe, phase: str, reference: str) -> Standi
     line = tuple(begun(line, window))
     delivered = Schedule.of(*line).delivered(window)
     return Standing(line[-1], window, delivered.tolist())
+
+
+def _load(run_json: Path) -> Run:
+    try:
+        return runs.load(str(run_json))
+    except ValidationError as error:
+        raise UserError(
+            f"{run_json} is no run description of this version; go on with it in the version of "
+            "mmbert that trained it"
+        ) from error
 
 
 def _at_work(folder: Path) -> bool:
@@ -87,8 +100,8 @@ def describe(recipe: Recipe, store: Store, named: Mapping[str, str]) -> str:
     if not found:
         told = ", ".join(f"{phase}={lines[phase][0].id}" for phase in named)
         raise UserError(
-            f"{store.url} has no run that began with {told}, which --manifest goes on with; name a "
-            "mixture that is no segment"
+            f"{store.url} has no run of this version that began with {told}, which --manifest goes "
+            "on with; name a mixture that is no segment"
         )
     differs = [_difference(run, recipe) for run in found]
     if None not in differs:
@@ -106,8 +119,11 @@ def describe(recipe: Recipe, store: Store, named: Mapping[str, str]) -> str:
 
 def _runs(store: Store, recipe: str) -> list[Run]:
     folder = local_path(store.url)
-    files = sorted(folder.glob("runs/*/run.json")) if folder else []
-    return [run for run in map(runs.load, map(str, files)) if run.recipe == recipe]
+    found = []
+    for file in sorted(folder.glob(f"runs/{recipe}-*/run.json")) if folder else []:
+        with suppress(ValidationError):  # of another version, which goes on with it
+            found.append(runs.load(str(file)))
+    return [run for run in found if run.recipe == recipe]
 
 
 def _difference(run: Run, recipe: Recipe) -> str | None:

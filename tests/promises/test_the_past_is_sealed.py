@@ -322,6 +322,17 @@ def test_what_a_segment_cannot_change_is_refused(begun: Begun) -> None:
         going_on.standing(begun.store, begun.recipe, "only", str(begun.run_json))
 
 
+def test_a_run_of_another_version_is_in_no_ones_way(begun: Begun) -> None:
+    flatter = begun.segment(begun.with_phase(tau=0.0), "flatter")
+    for name in ("other-0", "test-0"):
+        folder = begun.run_json.parents[1] / name
+        folder.mkdir()
+        (folder / "run.json").write_text('{"format_version": 2}')
+    begun.take_on(flatter)
+    with pytest.raises(UserError, match=r"test-0/run\.json is no run description of this version"):
+        going_on.standing(begun.store, begun.recipe, "only", "test-0")
+
+
 def test_a_phase_that_has_not_begun_may_change_from_its_start_and_one_that_ended_may_not(
     begun: Begun,
 ) -> None:
