@@ -76,9 +76,10 @@ def remix(
     before = standing.manifest if standing else manifests.load(main) if main else None
     url = publish_manifest(place, decided, name)
     manifest = decided.manifest
-    beside = [text for text in settings if not _is_mixed(phase, text, standing is not None)]
-    chosen_name = f"--manifest {phase}={name or manifest.id}"
-    train = _command("train", recipe, store, [chosen_name], beside)
+    own = [text for text in settings if not _is_mixed(phase, text, standing is not None)]
+    others = going_on.beside(place, chosen, phase, run) if run else {}
+    named = {phase: name or manifest.id} | others
+    train = _command("train", recipe, store, [f"--manifest {p}={m}" for p, m in named.items()], own)
     difference = compare(before, manifest) if before else None
     if as_json:
         told: dict[str, Json] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -11,9 +12,11 @@ import pytest
 from flows import cascade
 from flows.cli import main
 from flows.job import Job
+from flows.named_mixtures import parse
 from pipelines.sample import write_sample
 from schemas import manifest as manifests
 from schemas import run as runs
+from schemas.errors import UserError
 from schemas.find_manifest import named_manifest
 from tests.building import files_of
 
@@ -129,6 +132,31 @@ def test_a_run_goes_on_with_a_mixture_by_its_name(
     assert runs.load(begun).phases[1].segment is None
     remix(job, "--continue", "no-such-run", code=2)
     assert "has no run no-such-run" in capsys.readouterr().err
+
+
+def test_of_runs_that_began_a_phase_alike_the_one_that_is_meant_goes_on(
+    built: Job, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(built.store, tmp_path / "store")
+    kept = Path(built.store).with_name("kept")
+    elsewhere = [f"sources.{n}.path={kept / n}" for n in built.load().sources]
+    overrides = (*built.overrides, *elsewhere)
+    job = built.model_copy(update={"overrides": overrides, "store": str(tmp_path / "store")})
+    remix(job, "--set", "phases.extend.tau=0.1", "--name", "flatter")
+    flatter = cascade.data(job.model_copy(update={"manifests": {"extend": "flatter"}})).run_url
+    urls = [cascade.data(job).run_url, flatter]
+    settings = [part for text in job.overrides for part in ("--set", text)]
+    for url in filter(None, urls):
+        remixed = ["remix", "tiny", "--phase", "pretrain", "--set", "phases.pretrain.tau=0.1"]
+        remixed += ["--name", "after", "--continue", url.split("/")[-2], "--json"]
+        capsys.readouterr()
+        assert main([*remixed, *settings, "--store", job.store]) == 0
+        words = shlex.split(json.loads(capsys.readouterr().out)["train"])
+        named = parse([words[at + 1] for at, word in enumerate(words) if word == "--manifest"])
+        assert named["pretrain"] == "after"
+        assert cascade.data(job.model_copy(update={"manifests": named})).run_url == url
+    with pytest.raises(UserError, match=r"any of tiny-\w+ --manifest extend=.*, tiny-"):
+        cascade.data(job.model_copy(update={"manifests": {"pretrain": "after"}}))
 
 
 def test_what_is_missing_is_told_with_the_command_that_builds_it(

@@ -29,7 +29,8 @@ from schemas import run as runs
 from schemas.errors import UserError
 from schemas.manifest import Manifest, Packing
 from schemas.point import Point, newest
-from schemas.recipe import Exclusions, HeldOut, Optimiser, Recipe
+from schemas.recipe import Exclusions, HeldOut, Optimiser, Recipe, Start
+from schemas.run import RunStart
 from schemas.segments import line_of
 from schemas.store import Store
 from tests import corpora
@@ -320,6 +321,34 @@ def test_what_a_segment_cannot_change_is_refused(begun: Begun) -> None:
         going_on.describe(other, begun.store, {"only": url})
     with alone(begun.run_json), pytest.raises(UserError, match="a trainer is at work in"):
         going_on.standing(begun.store, begun.recipe, "only", str(begun.run_json))
+
+
+def test_a_run_that_started_from_another_model_does_not_go_on(begun: Begun, tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    start = Start(model=str(tmp_path))
+    run = runs.load(str(begun.run_json))
+    digest = runs.digest_of_weights(start.model)
+    started = run.model_copy(update={"start": RunStart(settings=start, digest=digest)}).sealed()
+    other = runs.publish(begun.store, started)
+    flatter = begun.segment(begun.with_phase(tau=0.0), "flatter")
+    begun.take_on(flatter)
+    assert runs.load(other).phases[0].segment is None
+    url = manifests.url_of(begun.store, flatter)
+    recipe = begun.recipe.model_copy(update={"start": start})
+    assert going_on.describe(recipe, begun.store, {"only": url}) == other
+    (tmp_path / "model.safetensors").write_bytes(b"others")
+    with pytest.raises(UserError, match="start is not what run test-"):
+        going_on.describe(recipe, begun.store, {"only": url})
+
+
+def test_runs_that_cannot_be_told_apart_are_named(begun: Begun) -> None:
+    run = runs.load(str(begun.run_json))
+    other = run.model_copy(update={"heldout": "heldout/other.json"}).sealed()
+    runs.publish(begun.store, other)
+    url = manifests.url_of(begun.store, begun.segment(begun.with_phase(tau=0.0), "flatter"))
+    names = ", ".join(sorted((f"test-{run.id}", f"test-{other.id}")))
+    with pytest.raises(UserError, match=f"goes on with any of {names}; .* move the rest out"):
+        going_on.describe(begun.recipe, begun.store, {"only": url})
 
 
 def test_a_run_of_another_version_is_in_no_ones_way(begun: Begun) -> None:
