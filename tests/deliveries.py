@@ -84,7 +84,9 @@ def _phase(
     log.append({"kind": "machine", **place, "ranks": world})
     journal = Journal(run_json.parent, write=begins)
     session = SimpleNamespace(
-        ranks=SimpleNamespace(require_equal=lambda *_: None), journal=journal, store=store
+        ranks=SimpleNamespace(wait=lambda: None, require_equal=lambda *_: None),
+        journal=journal,
+        store=store,
     )
     point, planned = Point.before("tests", phase.name, before), -1
     delivered: list[Delivered] = []

@@ -21,6 +21,8 @@ from schemas.store import Store, join
 from trainer.mask import Masked, mask
 from trainer.shard_cache import cache_of
 
+_AHEAD = 32  # shards that are fetched while one is read
+
 
 @dataclass(frozen=True)
 class HeldoutRow:
@@ -40,8 +42,8 @@ class HeldoutText:
         self.held_out = held_out
         self._store = store
         self._sealed = sealed
-        names = [join(part.folder, name) for part in held_out.strata for name in part.shards]
-        self._cache = cache_of(store, names)
+        self._names = [join(part.folder, name) for part in held_out.strata for name in part.shards]
+        self._cache = cache_of(store, self._names)
         self.languages = sorted({stratum.language for stratum in held_out.strata})
 
     def num_tokens(self) -> int:
@@ -87,5 +89,6 @@ class HeldoutText:
     def _open(self, url: str) -> shard.Shard:
         if self._cache is None:
             return shard.open_shard(self._store.resolve(url))
-        self._cache.expect([url], [])
+        next_ = self._names.index(url) + 1
+        self._cache.expect([url], self._names[next_ : next_ + _AHEAD])
         return self._cache.open(url)

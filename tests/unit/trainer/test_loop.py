@@ -1,6 +1,7 @@
 """The loop: what a phase change keeps and replaces, what a step's loss is, when it is scored."""
 
 import signal
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from trainer import micro_batch, results
 from trainer.distributed import Ranks
 from trainer.heldout import evaluate, is_due, num_evaluations
 from trainer.learner import begin
-from trainer.loop import batches, train, train_step
+from trainer.loop import batches, compare_plans, train, train_step
 from trainer.model import Theta
 from trainer.phase import Phase
 from trainer.session import Session, chosen, open_session
@@ -138,3 +139,26 @@ def test_scores_fall_at_equal_distances_and_cost_a_bounded_share():
     clock = [0.0, 0.1, 0.3, 0.5, 0.95, 1.0]
     due = [is_due(4, a, b) for a, b in pairwise(clock)]
     assert due == [False, True, True, True, True]
+
+
+def test_ranks_wait_for_the_slowest_fetch_before_they_compare_a_window(tmp_path):
+    called = []
+
+    class Called(Ranks):
+        def wait(self) -> None:
+            called.append("wait")
+
+        def require_equal(self, digest: str, what: str) -> None:
+            called.append(what)
+
+    session = session_of(tmp_path, pretrain=PRETRAIN)
+    session = replace(session, ranks=Called(0, 1, torch.device("cpu")))
+    (phase,) = session.run.phases
+    data = Phase(session.store.resolve(phase.current))
+    _, point = begin(session, phase)
+    planned = -1
+    called.clear()
+    for batch in batches(session, phase, data, point):
+        planned = compare_plans(session, data, batch, point, planned)
+    windows = [f"the plan of window {w} of phase pretrain" for w in range(data.windows)]
+    assert called == [said for window in windows for said in ("wait", window)]
