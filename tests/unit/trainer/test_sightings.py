@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import uuid
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from pipelines.describe import make_heldout, make_run
 from pipelines.manifests import make_manifest
 from schemas import run as runs
+from schemas.store import Store
 from tests import corpora
 from tests.building import build_store
+from trainer import shard_cache
 from trainer.sightings import find
 from trainer.timeline import Timeline
 
@@ -62,3 +66,16 @@ def test_where_nothing_says_how_documents_were_keyed_all_shards_are_looked_throu
     monkeypatch.setattr("trainer.sightings.load_stratum", lambda folder: None)
     _, looked = find(timeline, "fineweb2:none")
     assert looked == sum("/fineweb2/" in url for url in urls) > 2
+
+
+def test_a_remote_store_larger_than_the_cache_is_looked_through(
+    timeline: Timeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = Store(f"memory://{uuid.uuid4().hex}")
+    fsspec.filesystem("memory").put(timeline.store.url, there.url, recursive=True)
+    sizes = [path.stat().st_size for path in Path(timeline.store.url).rglob("shard-*.arrow")]
+    monkeypatch.setenv(shard_cache.FOLDER, str(tmp_path / "cache"))
+    monkeypatch.setenv(shard_cache.BOUND, str(3 * max(sizes) / 1e9))
+    remote = Timeline(timeline.run, there, timeline.folder)
+    assert find(remote, "none") == find(timeline, "none")
+    assert len(list((tmp_path / "cache").glob("*.arrow"))) < find(remote, "none")[1]
