@@ -124,6 +124,14 @@ class ShardCache:
                 (self._folder / f"{built}.arrow").unlink(missing_ok=True)
         return names
 
+    def _name_again(self, url: str) -> None:
+        """The file name by what was erased since this process began."""
+        folder, name = url.rsplit("/", 1)
+        now = f"{self._erased(folder).digest_now(name)[:16]}.arrow"
+        if self._names[url] in self._kept:
+            self._kept |= {now}
+        self._names[url] = now
+
     def _erased(self, folder: str) -> Erased:
         """What was erased of a stratum."""
         url = join(self._store.resolve(folder), erased.NAME)
@@ -153,19 +161,23 @@ class ShardCache:
             with self._locked() as mine:
                 if not mine:
                     time.sleep(POLL_S)  # the lock may go from holder to holder for long
-                elif not path.exists() and not self._write(self._store.resolve(url), path):
+                elif not path.exists() and not self._write(url):
                     return
+            path = self._path(url)
 
-    def _write(self, place: str, path: Path) -> bool:
+    def _write(self, url: str) -> bool:
         """Fetch a shard to its path; once more where what came is not what its name tells of."""
+        place = self._store.resolve(url)
         part, digest = self._folder / ".part", None
         try:
             for _ in range(2):  # a body that was cut short is no error of any client
-                digest = retried(lambda: self._stream(place, part, path.name), place)
+                digest = retried(lambda: self._stream(place, part, self._names[url]), place)
                 if digest is None:
                     return False
-                if digest.startswith(path.stem):
-                    os.replace(part, path)
+                if not digest.startswith(self._path(url).stem):
+                    self._name_again(url)
+                if digest.startswith(self._path(url).stem):
+                    os.replace(part, self._path(url))
                     return True
         except FileNotFoundError as error:
             raise UserError(
@@ -177,8 +189,8 @@ class ShardCache:
         assert digest is not None
         raise UserError(
             f"{place} is damaged: its bytes have the digest {digest[:16]}, its name or "
-            f"{erased.NAME} tells of {path.stem}; delete {place.rsplit('/', 1)[0]} and build that "
-            "stratum again with `mmbert data RECIPE`"
+            f"{erased.NAME} tells of {self._path(url).stem}; delete "
+            f"{place.rsplit('/', 1)[0]} and build that stratum again with `mmbert data RECIPE`"
         )
 
     def _stream(self, place: str, part: Path, name: str) -> str | None:

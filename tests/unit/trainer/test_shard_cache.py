@@ -6,9 +6,11 @@ from pathlib import Path
 import fsspec
 import pytest
 
+from schemas import erased
 from schemas.digest import sha256
+from schemas.erased import Erased, ErasedShard
 from schemas.errors import UserError
-from schemas.shard import ShardMeta, write
+from schemas.shard import ShardMeta, digest_of, write
 from schemas.store import Store
 from tests.stores import TOKENIZER, VOCAB_SIZE, documents_of
 from trainer.shard_cache import ShardCache, settings
@@ -91,3 +93,29 @@ def test_it_lies_in_the_users_cache_unless_told(
     monkeypatch.setenv("MMBERT_CACHE", "/fast/disk")
     monkeypatch.setenv("MMBERT_CACHE_GB", "2.5")
     assert settings() == (Path("/fast/disk"), 2_500_000_000)
+
+
+def erase(store: Store, url: str) -> bytes:
+    """Take a document down: the bytes of the shard as they are now."""
+    folder, name = store.resolve(url).rsplit("/", 1)
+    fs, path = fsspec.core.url_to_fs(store.resolve(url))
+    data = fs.cat_file(path)
+    tokens = documents_of("deu", [50]).column("tokens")[0].values.to_numpy().tobytes()
+    changed = data.replace(tokens, bytes(len(tokens)))
+    assert changed != data
+    entry = ErasedShard(before=digest_of(name), after=sha256(changed), documents=(0,))
+    erased.save(folder, Erased(shards={name: entry}))
+    fs.pipe_file(path, changed)
+    return changed
+
+
+def test_an_erasure_while_a_process_runs_does_not_stop_it(
+    store: Store, urls: list[str], tmp_path: Path
+) -> None:
+    cache = cache_of(store, urls, tmp_path, 4)
+    cache.open(urls[0])
+    changed = erase(store, urls[0])
+    cache_of(store, urls, tmp_path, 4)  # a newer process: the old copy goes
+    assert not cache.holds(urls[0])
+    assert not cache.open(urls[0]).document(0).any()
+    assert [path.read_bytes() for path in tmp_path.glob("*.arrow")] == [changed]
