@@ -2,7 +2,8 @@
 
 In: a shard's URL and file. Out: nothing, or a UserError that names the file. The digest is the one
 in the shard's name, or in erased.json where documents of it were erased. (Those of a remote store
-are hashed as they are fetched: trainer/shard_cache.py.)
+are hashed as they are fetched, and copies from an earlier process as local ones:
+trainer/shard_cache.py.)
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ LOWEST_PRIORITY = 19  # of its thread: a batch never waits for a digest
 def require_whole(url: str, path: Path) -> None:
     """Raises UserError where the bytes of a shard are not those that its name tells of."""
     folder, name = url.rsplit("/", 1)
-    digest = _sha256(path)
+    digest = sha256_of(path)
     if digest.startswith(erased.digest_of(name)):
         return
     record = erased.load(folder)
@@ -36,7 +37,8 @@ def require_whole(url: str, path: Path) -> None:
     )
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """Of a local file."""
     # One call over the mapped file: the interpreter's lock is free for all of it.
     with pa.memory_map(str(path)) as file:
         return hashlib.sha256(file.read_buffer()).hexdigest()

@@ -2,8 +2,8 @@
 
 A shard is mapped when a plan first needs it, and the tokenizer checked that it was made with. The
 least recently used are closed beyond a bound. Those of a remote store come out of a cache on this
-machine (trainer/shard_cache.py); local ones are hashed in the background, once a process, from the
-first token that is read of them.
+machine (trainer/shard_cache.py). Local files, cached ones too, are hashed in the background, once a
+process, from the first token that is read of them.
 """
 
 from __future__ import annotations
@@ -63,11 +63,10 @@ class OpenShards:
     def tokens(self, index: int) -> Shard:
         """A shard to read tokens of; raises UserError once one of them is found damaged."""
         with self._lock:
-            if self._cache is None:
-                self._hashing.check()
-                if index not in self._hashed:
-                    self._hashed.add(index)
-                    self._hashing.put([index])
+            self._hashing.check()
+            if index not in self._hashed:
+                self._hashed.add(index)
+                self._hashing.put([index])
             return self._get(index)
 
     def require_whole(self) -> None:
@@ -112,6 +111,9 @@ class OpenShards:
         return shard
 
     def _require_whole(self, index: int) -> None:
+        if self._cache is not None:
+            self._cache.require_whole(self._urls[index])
+            return
         url = self._store.resolve(self._urls[index])
         path = local_path(url)
         assert path is not None

@@ -38,6 +38,7 @@ from schemas.remote import file_system, open_remote, retried, tells_of_absence
 from schemas.shard import Shard, parse_shard
 from schemas.store import Store, join, local_path
 from trainer.background import Background
+from trainer.damage import sha256_of
 
 FOLDER, BOUND = "MMBERT_CACHE", "MMBERT_CACHE_GB"
 DEFAULT_GB = 100.0
@@ -79,6 +80,7 @@ class ShardCache:
         self._now: frozenset[str] = frozenset()
         self._kept: frozenset[str] = frozenset()  # of the window at hand and the one before
         self._soon: frozenset[str] = frozenset()
+        self._fetched: set[str] = set()  # by this process, which hashed them on the way
         self._ahead: Background[str] = Background("fetch", self._fetch_ahead)
 
     def open(self, url: str) -> Shard:
@@ -88,13 +90,30 @@ class ShardCache:
         and when there is no room for it.
         """
         while True:
+            path = self._path(url)
             try:
-                source = pa.memory_map(str(self._path(url)))
+                source = pa.memory_map(str(path))
             except FileNotFoundError:
                 self._kept |= {self._names[url]}
                 self._fetch(url)
             else:
-                return parse_shard(self._store.resolve(url), source)
+                try:
+                    return parse_shard(self._store.resolve(url), source)
+                except UserError:
+                    if self._is_whole(path):
+                        raise
+                    path.unlink(missing_ok=True)  # a damaged copy: fetched anew
+
+    def require_whole(self, url: str) -> None:
+        """Hash a copy that this process did not fetch; a damaged one goes, with a UserError."""
+        path = self._path(url)
+        if path.name in self._fetched or self._is_whole(path):
+            return
+        path.unlink(missing_ok=True)
+        raise UserError(
+            f"{path}, this machine's copy of {self._store.resolve(url)}, is damaged and was "
+            "removed; run the same command again, which fetches it anew"
+        )
 
     def holds(self, url: str) -> bool:
         return self._path(url).exists()
@@ -147,6 +166,13 @@ class ShardCache:
 
         return retried(read, url)
 
+    def _is_whole(self, path: Path) -> bool:
+        """Whether a copy has the bytes that its name tells of; one that has gone is not used."""
+        try:
+            return sha256_of(path).startswith(path.stem)
+        except FileNotFoundError:
+            return True
+
     def _path(self, url: str) -> Path:
         return self._folder / self._names[url]
 
@@ -178,6 +204,7 @@ class ShardCache:
                     self._name_again(url)
                 if digest.startswith(self._path(url).stem):
                     os.replace(part, self._path(url))
+                    self._fetched.add(self._names[url])
                     return True
         except FileNotFoundError as error:
             raise UserError(

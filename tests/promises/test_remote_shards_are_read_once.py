@@ -23,7 +23,7 @@ from schemas.digest import sha256
 from schemas.erased import Erased, ErasedShard
 from schemas.errors import UserError
 from schemas.manifest import Packing, load_shards
-from schemas.shard import digest_of
+from schemas.shard import digest_of, open_shard
 from tests import ranks
 from tests.runs import make_run, phase_settings
 from tests.servers import Fault, Faulty, moto_s3
@@ -173,6 +173,19 @@ def test_a_damaged_shard_is_refused_and_nothing_of_it_stays(s3: str, cache: Path
     digests = {sha256(file.read_bytes())[:16] for file in cache.glob("*.arrow")}
     assert digests == {file.stem for file in cache.glob("*.arrow")}
     assert not (cache / ".part").exists()
+
+
+def test_a_copy_that_was_damaged_since_is_named_and_fetched_again(
+    local: str, s3: str, cache: Path
+) -> None:
+    packs(s3)
+    copy = cache / f"{digest_of(shard_of(s3))}.arrow"
+    data = bytearray(copy.read_bytes())
+    data[data.index(open_shard(str(copy)).tokens.tobytes())] ^= 1
+    copy.write_bytes(bytes(data))
+    with pytest.raises(UserError, match=f"{copy.name}, this machine's copy of .* is damaged"):
+        packs(s3)
+    assert packs(s3) == packs(local)
 
 
 def test_a_missing_shard_is_named(s3: str) -> None:

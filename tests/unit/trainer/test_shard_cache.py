@@ -119,3 +119,14 @@ def test_an_erasure_while_a_process_runs_does_not_stop_it(
     assert not cache.holds(urls[0])
     assert not cache.open(urls[0]).document(0).any()
     assert [path.read_bytes() for path in tmp_path.glob("*.arrow")] == [changed]
+
+
+@pytest.mark.parametrize("size", [0, 300])
+def test_a_copy_that_was_cut_is_fetched_anew(
+    store: Store, urls: list[str], tmp_path: Path, size: int
+) -> None:
+    cache_of(store, urls, tmp_path, 4).open(urls[0])
+    (path,) = tmp_path.glob("*.arrow")
+    path.write_bytes(path.read_bytes()[:size])
+    assert cache_of(store, urls, tmp_path, 4).open(urls[0]).lengths.tolist() == [50, 60]
+    assert sha256(path.read_bytes())[:16] == path.stem
