@@ -224,10 +224,14 @@ class ShardCache:
         """Write a remote file to `part`; returns the sha256 of what came, None without room."""
         hashed = hashlib.sha256()
         with open_remote(place, PIECE_BYTES) as source:
-            if not self._make_room(getattr(source, "size", 0), name):
+            room, done = getattr(source, "size", None) or 0, 0  # https may not say
+            if not self._make_room(room, name):
                 return None
             with self._usable(), part.open("wb") as file:
                 while piece := _read(source, place):
+                    done += len(piece)
+                    if done > room and not self._make_room(room := done, name):
+                        return None
                     hashed.update(piece)
                     file.write(piece)
                 file.flush()
@@ -261,13 +265,15 @@ class ShardCache:
     @contextmanager
     def _locked(self) -> Iterator[bool]:
         """Whether this thread alone may write to the folder."""
-        with self._usable(), (self._folder / ".lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-            else:
-                yield True
+        with self._usable():
+            self._folder.mkdir(parents=True, exist_ok=True)  # someone may tidy up during a run
+            with (self._folder / ".lock").open("w") as lock:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    yield False
+                else:
+                    yield True
 
     @contextmanager
     def _usable(self) -> Iterator[None]:

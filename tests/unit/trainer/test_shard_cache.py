@@ -1,5 +1,7 @@
 """What the cache keeps, what it lets go, and where it lies."""
 
+import io
+import shutil
 import uuid
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from schemas.errors import UserError
 from schemas.shard import ShardMeta, digest_of, write
 from schemas.store import Store
 from tests.stores import TOKENIZER, VOCAB_SIZE, documents_of
+from trainer import shard_cache
 from trainer.shard_cache import ShardCache, settings
 
 
@@ -130,3 +133,32 @@ def test_a_copy_that_was_cut_is_fetched_anew(
     path.write_bytes(path.read_bytes()[:size])
     assert cache_of(store, urls, tmp_path, 4).open(urls[0]).lengths.tolist() == [50, 60]
     assert sha256(path.read_bytes())[:16] == path.stem
+
+
+class OfUnknownSize(io.BytesIO):
+    """As fsspec opens https where the server does not tell the length."""
+
+    size = None
+
+
+def test_a_server_that_does_not_tell_the_length_is_read_within_the_bound(
+    store: Store, urls: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def of_unknown_size(url: str, piece_bytes: int) -> io.BytesIO:
+        return OfUnknownSize(fsspec.filesystem("memory").cat_file(url.removeprefix("memory:/")))
+
+    monkeypatch.setattr(shard_cache, "open_remote", of_unknown_size)
+    cache = cache_of(store, urls, tmp_path, 2)
+    for url in urls:
+        expect(cache, [url], [])
+        assert cache.open(url).lengths.tolist() == [50, 60]
+    assert [cache.holds(url) for url in urls] == [False, False, True, True]
+
+
+def test_a_cache_that_is_removed_in_a_run_is_filled_again(
+    store: Store, urls: list[str], tmp_path: Path
+) -> None:
+    cache = cache_of(store, urls, tmp_path / "cache", 4)
+    cache.open(urls[0])
+    shutil.rmtree(tmp_path / "cache")
+    assert cache.open(urls[0]).lengths.tolist() == [50, 60]
