@@ -165,7 +165,10 @@ def _engine(fast: bool) -> Iterator[None]:
 
 def _table(few: int, small: Costs, many: int, large: Costs, real: bool) -> Table:
     mb, more = (many - few) / 1e6, {name: large[name] - small[name] for name in large}
-    rates = {name: max(cost, 1e-9) for name, cost in more.items()}
+
+    def of(amount: float, name: str) -> float | str:
+        return amount / more[name] if more[name] > 0 else ""  # less than two runs differ by
+
     return Table(
         f"Raw text to shards, {'a corpus' if real else 'a sample'}",
         (
@@ -177,8 +180,15 @@ def _table(few: int, small: Costs, many: int, large: Costs, real: bool) -> Table
             "of the peer",
         ),
         tuple(
-            (name, small[name], large[name], mb / rate, rates[ALONE] / rate, rates[PEER] / rate)
-            for name, rate in rates.items()
+            (
+                name,
+                small[name],
+                large[name],
+                of(mb, name),
+                of(more[ALONE], name),
+                of(more[PEER], name),
+            )
+            for name in more
         ),
         (
             "Both parts are of the same languages. With gigatoken the first 32 documents of each,",
