@@ -21,20 +21,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from schemas.language import by_subset
 from schemas.manifest import Packing, load_shards, store_of
-from schemas.shard import open_shard
+from schemas.shard import TOKENS_PER_SHARD, open_shard
 from schemas.store import local_path
 from tests.benchmarks import loader_peers
 from tests.benchmarks.measure import Table, anonymous_mb, cpu_s
-from tests.stores import Settings, make_manifest
+from tests.stores import Lengths, Settings, make_manifest
 from trainer.phase import Phase, State
 
 PACKING = Packing(pack_tokens=49_152, max_pieces=512, window_packs=2_000)
 CONTEXTS = (1_024, 8_192)
 WINDOWS = 10
 TOKENS = 48_000_000  # on disk, 192 MB; a phase reads them 20 times over
+LARGE = 24  # languages with a shard of full size each, 1.5 GB: 4 windows to an epoch
 DOCUMENT = 600, 1.1  # median and log-spread of a document's tokens
 RESUMES = 7  # of windows that are not planned any more
 
@@ -52,9 +54,9 @@ class Figures:
     resume_cpu_ms: float
     anonymous_mb: float
 
-    def row(self, languages: int, context: int) -> tuple[str | int | float, ...]:
+    def row(self, data: str, context: int) -> tuple[str | int | float, ...]:
         return (
-            f"{languages:,} languages, context {context:,}",
+            f"{data}, context {context:,}",
             self.tokens / self.cpu_s / 1e6,
             self.tokens / self.bound_cpu_s / 1e6,
             self.bound_cpu_s / self.cpu_s,
@@ -67,19 +69,23 @@ class Figures:
 
 
 def run(full: bool = False, peers: Path | None = None) -> list[Table]:
-    """`full`: 1,833 languages beside 200; `peers`: a folder with a venv of theirs, or for one."""
+    """`full`: 1,833 languages and full shards beside 200; `peers`: a venv of theirs, or for one."""
     rows, tables = [], []
     for languages in (200, 1_833) if full else (200,):
         with tempfile.TemporaryDirectory(prefix="mmbert-bench-") as folder:
             for context in CONTEXTS:
                 url = write_phase(Path(folder), languages, context)
                 figures = Figures(**_told("whole", url))
-                rows.append(figures.row(languages, context))
+                rows.append(figures.row(f"{languages:,} languages", context))
                 if peers is not None and context == CONTEXTS[0]:
                     rate = figures.tokens / figures.cpu_s
                     tables.append(loader_peers.table(url, languages, context, peers, rate))
             if languages == 200:
                 cold = _told("cold", write_phase(Path(folder), languages, CONTEXTS[0], 1.0))
+    if full:
+        with tempfile.TemporaryDirectory(prefix="mmbert-bench-") as folder:
+            figures = Figures(**_told("whole", write_large(Path(folder), CONTEXTS[0])))
+            rows.append(figures.row(f"{LARGE} full shards", CONTEXTS[0]))
     columns = ("M tokens a CPU-s", "memcpy bound", "of it", "packed", "first batch s (CPU)")
     ours = Table(
         f"Loader: packs of {PACKING.pack_tokens:,} tokens, {WINDOWS} windows",
@@ -111,12 +117,32 @@ def write_phase(folder: Path, languages: int, context: int, epochs: float | None
     shares = 1 / np.arange(1, languages + 1)
     median, spread = DOCUMENT
     mean = median * np.exp(spread**2 / 2)
-    lengths = {}
+    lengths: dict[str, list[list[int]]] = {}
     for subset, share in zip(sorted(by_subset()), shares / shares.sum(), strict=False):
         num = max(4, round(TOKENS * share / mean))
-        drawn = np.exp(draw.normal(np.log(median), spread, num)).astype(int).clip(8, 100_000)
+        drawn = _drawn(draw, num)
         shards = np.array_split(drawn, -(-int(drawn.sum()) // 4_000_000))
         lengths[f"synthetic/{subset}/train"] = [shard.tolist() for shard in shards]
+    return _write(folder, lengths, context, epochs)
+
+
+def write_large(folder: Path, context: int) -> str:
+    """A phase of as many windows over languages of one full shard each."""
+    draw = np.random.default_rng(0)
+    lengths = {}
+    for subset in sorted(by_subset())[:LARGE]:
+        drawn = _drawn(draw, TOKENS_PER_SHARD // DOCUMENT[0])
+        held = np.searchsorted(np.cumsum(drawn), TOKENS_PER_SHARD)
+        lengths[f"synthetic/{subset}/train"] = [drawn[:held].tolist()]
+    return _write(folder, lengths, context)
+
+
+def _drawn(draw: np.random.Generator, num: int) -> NDArray[np.int64]:
+    median, spread = DOCUMENT
+    return np.exp(draw.normal(np.log(median), spread, num)).astype(int).clip(8, 100_000)
+
+
+def _write(folder: Path, lengths: Lengths, context: int, epochs: float | None = None) -> str:
     on_disk = sum(sum(shard) for shards in lengths.values() for shard in shards)
     epochs = epochs or WINDOWS * PACKING.window_packs * PACKING.pack_tokens / on_disk
     settings = Settings(context=context, packing=PACKING, epochs=epochs, windows=WINDOWS)
