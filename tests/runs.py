@@ -10,8 +10,10 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from schemas import run, seal, stratum
 from schemas.manifest import Packing
@@ -23,6 +25,9 @@ from schemas.store import Store, join, write_json
 from tests.stores import SPECIAL, VOCAB_SIZE, Settings, documents_of, make_manifest
 from trainer import release, results
 from trainer.distributed import Ranks
+from trainer.learner import begin
+from trainer.loop import batches, train_step
+from trainer.phase import Batch, Phase
 from trainer.session import Session, open_session
 
 LENGTHS = {
@@ -131,6 +136,27 @@ def alone(run_json: str | Path, draws: bool = False) -> Iterator[Session]:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
         torch.set_num_threads(threads)
+
+
+class FirstStep(NamedTuple):
+    data: Phase
+    batch: Batch
+    gradients: dict[str, Tensor]  # by parameter
+    figures: list[float]  # as `trainer.loop.train_step` gives them
+
+
+def first_step(session: Session) -> FirstStep:
+    """Of the run's one phase."""
+    (phase,) = session.run.phases
+    data = Phase(session.store.resolve(phase.manifest))
+    learner, point = begin(session, phase)
+    batch = next(batches(session, phase, data, point))
+    seen = {}
+    learner.optimiser.register_step_pre_hook(
+        lambda *_: seen.update((n, p.grad.clone()) for n, p in learner.model.named_parameters())
+    )
+    figures = train_step(session, phase, data, learner, batch).tolist()
+    return FirstStep(data, batch, seen, figures)
 
 
 def undrawn() -> None:

@@ -40,6 +40,15 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Job:
     return job
 
 
+def with_text(built: Job, folder: Path) -> Job:
+    """The same over a store of its own and the text that was kept."""
+    shutil.copytree(built.store, folder / "store")
+    kept = Path(built.store).with_name("kept")
+    elsewhere = [f"sources.{n}.path={kept / n}" for n in built.load().sources]
+    overrides = (*built.overrides, *elsewhere)
+    return built.model_copy(update={"overrides": overrides, "store": str(folder / "store")})
+
+
 def remix(job: Job, *options: str, code: int = 0) -> None:
     settings = [part for text in job.overrides for part in ("--set", text)]
     arguments = ["remix", job.recipe, "--phase", "extend", "--store", job.store, *settings]
@@ -111,11 +120,7 @@ def test_training_takes_a_mixture_by_its_name(built: Job, tmp_path: Path) -> Non
 def test_a_run_goes_on_with_a_mixture_by_its_name(
     built: Job, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shutil.copytree(built.store, tmp_path / "store")
-    kept = Path(built.store).with_name("kept")
-    elsewhere = [f"sources.{n}.path={kept / n}" for n in built.load().sources]
-    overrides = (*built.overrides, *elsewhere)
-    job = built.model_copy(update={"overrides": overrides, "store": str(tmp_path / "store")})
+    job = with_text(built, tmp_path)
     begun = cascade.data(job).run_url or ""
     capsys.readouterr()
     name = begun.split("/")[-2]
@@ -137,11 +142,7 @@ def test_a_run_goes_on_with_a_mixture_by_its_name(
 def test_of_runs_that_began_a_phase_alike_the_one_that_is_meant_goes_on(
     built: Job, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shutil.copytree(built.store, tmp_path / "store")
-    kept = Path(built.store).with_name("kept")
-    elsewhere = [f"sources.{n}.path={kept / n}" for n in built.load().sources]
-    overrides = (*built.overrides, *elsewhere)
-    job = built.model_copy(update={"overrides": overrides, "store": str(tmp_path / "store")})
+    job = with_text(built, tmp_path)
     remix(job, "--set", "phases.extend.tau=0.1", "--name", "flatter")
     flatter = cascade.data(job.model_copy(update={"manifests": {"extend": "flatter"}})).run_url
     urls = [cascade.data(job).run_url, flatter]

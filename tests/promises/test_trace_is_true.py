@@ -1,65 +1,40 @@
-"""I8: what a trace says of a step is what the loader delivered, and what it says of a document is
-every delivery of it: at any number of ranks, over batch warm-up, before, in and after training.
+"""I8: what a trace says of a step is what the loader delivered: at any number of ranks, over batch
+warm-up, before, in and after training.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections import Counter, defaultdict
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from schemas import manifest as manifests
 from schemas import run as runs
 from schemas.errors import UserError
-from schemas.manifest import Continuation, Packing
+from schemas.manifest import Continuation
 from schemas.store import Store
-from tests.deliveries import Delivered, deliver, describe
-from tests.runs import alone, make_run, phase_settings
-from tests.stores import Settings, make_manifest
+from tests.deliveries import Delivered, deliver
+from tests.runs import alone, make_run
+from tests.traced import (
+    AFTER,
+    GROWING,
+    STRATA,
+    in_order,
+    run_of,
+    scanned,
+    timeline,
+    told_of,
+    watch_plans,
+)
 from trainer.journal import Lines
 from trainer.loop import train
 from trainer.order import Schedule
-from trainer.sightings import Document, PhaseSightings, find, trace_document
-from trainer.timeline import Timeline
+from trainer.sightings import find, trace_document
 from trainer.trace import TracedStep, phase_of, trace_step
-
-STRATA = ("dclm/eng_Latn/all", "fineweb2/deu_Latn/all", "fineweb2/fao_Latn/all")
-PACKING = Packing(pack_tokens=256, max_pieces=16, window_packs=5)
-GROWING = phase_settings(batch_packs=5, min_batch_packs=1, batch_warmup_tokens=6_000)
-AFTER = phase_settings(after="pretrain", batch_packs=3)
-
-
-def documents(seed: int, num: int, longest: int = 300) -> list[int]:
-    return np.random.default_rng(seed).integers(1, longest, num).tolist()
-
-
-def run_of(root: Path, epochs: float = 1.7, **left_out: list[tuple[str, int, int]]) -> Path:
-    """Two phases over the same strata, in shards of different sizes; one of one document."""
-    lengths = {
-        STRATA[0]: [documents(0, 40), documents(1, 25)],
-        STRATA[1]: [documents(2, 30), [], documents(3, 8)],
-        STRATA[2]: [[200]],
-    }
-    excluded = {int(window.removeprefix("from_")): gone for window, gone in left_out.items()}
-    urls = {
-        name: make_manifest(
-            root, lengths, Settings(packing=PACKING, epochs=epochs, phase=name), excluded=excluded
-        )
-        for name in ("pretrain", "extend")
-    }
-    phases = {"pretrain": (urls["pretrain"], GROWING), "extend": (urls["extend"], AFTER)}
-    return describe(Store.at(str(root)), phases)
-
-
-def timeline(run_json: Path, estimate: bool = False) -> Timeline:
-    url = str(run_json)
-    return Timeline(runs.load(url), runs.store_of(url), run_json.parent, estimate)
 
 
 def pieces(found: TracedStep) -> list[Delivered]:
@@ -132,119 +107,6 @@ def test_a_trace_of_the_past_plans_the_windows_of_its_step_only(
     step = max(steps) - 2
     trace_step(told, "extend", step)
     assert planned == {piece.window for piece in steps[step]}
-
-
-def watch_plans(told: Timeline, phase: str, patched: pytest.MonkeyPatch) -> set[int]:
-    """The windows of a phase that are planned from now on."""
-    planned: set[int] = set()
-    planner = told.data(phase).planner
-    plan = planner.plan
-    patched.setattr(planner, "plan", lambda window: (planned.add(window), plan(window))[1])
-    return planned
-
-
-def test_a_trace_of_a_document_plans_the_windows_that_hold_it_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run_json = run_of(tmp_path)
-    delivered = deliver(run_json, until=5)
-    told = timeline(run_json, estimate=True)
-    planned = watch_plans(told, "extend", monkeypatch)
-    (document,), _ = find(told, f"{STRATA[1]}:7")
-    trace_document(told, document)
-    mine = scanned(delivered, document.shard, document.document)
-    assert planned == {piece.window for piece in mine if piece.phase == "extend"}
-
-
-def scanned(delivered: list[Delivered], shard: str, document: int) -> list[Delivered]:
-    return [d for d in delivered if (d.shard, d.document) == (shard, document)]
-
-
-def told_of(document: Document, phases: list[PhaseSightings]) -> list[Delivered]:
-    """The sightings of a document whose steps are known, as deliveries to one rank."""
-    return [
-        Delivered(
-            phase.phase, s.step, 0, s.window, s.pack, s.place, document.shard, document.document,
-            s.start, s.length,
-        )
-        for phase in phases
-        for s in phase.sightings
-        if s.step is not None and s.pack is not None and s.place is not None
-    ]  # fmt: skip
-
-
-def places(delivered: list[Delivered]) -> list[tuple[int | str, ...]]:
-    """Where pieces lie, whatever the step."""
-    return sorted((d.phase, d.window, d.pack, d.place, d.start, d.length) for d in delivered)
-
-
-def in_order(delivered: list[Delivered]) -> list[Delivered]:
-    return sorted(delivered, key=lambda d: (d.phase, d.step, d.window, d.pack, d.place))
-
-
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(
-    lengths=st.lists(
-        st.lists(st.lists(st.integers(1, 400), min_size=2, max_size=12), min_size=1, max_size=3),
-        min_size=1,
-        max_size=3,
-    ),
-    epochs=st.sampled_from([0.4, 1.0, 2.3]),
-    gone=st.tuples(st.integers(0, 2), st.integers(0, 5)),
-    until=st.integers(0, 12),
-    seed=st.integers(0, 2**32),
-)
-def test_a_document_is_told_where_a_scan_finds_it(
-    tmp_path_factory: pytest.TempPathFactory,
-    lengths: list[list[list[int]]],
-    epochs: float,
-    gone: tuple[int, int],
-    until: int,
-    seed: int,
-) -> None:
-    root = tmp_path_factory.mktemp("random")
-    shards = {STRATA[i]: stratum for i, stratum in enumerate(lengths)}
-    rows = {STRATA[0]: 7} if epochs < 1 else {}
-    excluded = {gone[1]: [(STRATA[0], 0, min(gone[0], len(lengths[0][0]) - 1))]}
-    described = Settings(packing=PACKING, epochs=epochs, seed=seed, windows=7)
-    url = make_manifest(root, shards, described, rows, excluded)
-    run_json = describe(Store.at(str(root)), {"pretrain": (url, GROWING)})
-    delivered = deliver(run_json, until=until)
-    told = timeline(run_json, estimate=True)
-    last = max(told.begun("pretrain"), default=-1)
-    total = 0
-    for stratum, parts in shards.items():
-        for number in range(sum(map(len, parts))):
-            (document,), _ = find(told, f"{stratum}:{number}")
-            phases = trace_document(told, document)
-            sightings = [s for phase in phases for s in phase.sightings]
-            expected = scanned(delivered, document.shard, document.document)
-            found = told_of(document, phases)
-            total += len(found)
-            assert places(found) == places(expected)
-            begun = [in_order([d for d in side if d.window <= last]) for side in (found, expected)]
-            assert begun[0] == begun[1]
-            assert Counter(s.fate for s in sightings)["seen"] == sum(
-                d.step <= until for d in expected
-            )
-            for s in sightings:
-                assert (s.fate == "left out") == (s.step is None)
-                assert s.exact == (s.step is None or s.window <= last)
-    assert total == len(delivered)
-
-
-def test_a_row_that_an_exclusion_has_left_out_by_then_is_told_as_left_out(tmp_path: Path) -> None:
-    gone = [(STRATA[0], 0, 3), (STRATA[0], 0, 5)]
-    run_json = run_of(tmp_path, epochs=3, from_0=[gone[1]], from_9=[gone[0]])
-    delivered = deliver(run_json)
-    told = timeline(run_json, estimate=True)
-    (document,), _ = find(told, f"{STRATA[0]}:3")
-    phases = trace_document(told, document)
-    fates = Counter(s.fate for phase in phases for s in phase.sightings)
-    assert fates["seen"] == len(scanned(delivered, document.shard, 3)) > 0
-    assert fates["left out"] > 0
-    (other,), _ = find(told, f"{STRATA[0]}:5")
-    assert [phase.standing for phase in trace_document(told, other)] == ["excluded"] * 2
 
 
 def test_a_run_that_goes_on_with_another_mixture_is_traced_through_both(tmp_path: Path) -> None:

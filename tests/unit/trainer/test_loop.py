@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from schemas.errors import UserError
-from tests.runs import make_run, phase_settings
+from tests.runs import first_step, make_run, phase_settings
 from trainer import micro_batch, results
 from trainer.distributed import Ranks
 from trainer.heldout import evaluate, is_due, num_evaluations
 from trainer.learner import begin
-from trainer.loop import batches, compare_plans, train, train_step
+from trainer.loop import batches, compare_plans, train
 from trainer.model import Theta
 from trainer.phase import Phase
 from trainer.session import Session, chosen, open_session
@@ -77,14 +77,7 @@ def test_a_phase_whose_start_is_not_trained_is_refused(tmp_path):
 def test_the_gradient_of_a_step_is_that_of_the_mean_over_all_its_targets(tmp_path):
     session = session_of(tmp_path, pretrain=PRETRAIN.model_copy(update={"batch_packs": 4}))
     (phase,) = session.run.phases
-    data = Phase(session.store.resolve(phase.manifest))
-    learner, point = begin(session, phase)
-    batch = next(batches(session, phase, data, point))
-    seen = {}
-    learner.optimiser.register_step_pre_hook(
-        lambda *_: seen.update((n, p.grad.clone()) for n, p in learner.model.named_parameters())
-    )
-    nats, stop, save, norm = train_step(session, phase, data, learner, batch).tolist()
+    data, batch, seen, (nats, stop, save, norm) = first_step(session)
 
     twin, _ = begin(session, phase)
     total = torch.zeros(())

@@ -10,12 +10,12 @@ import torch
 
 from schemas.recipe import ModelSettings
 from tests import ranks
-from tests.runs import MODEL, alone, make_run, phase_settings
+from tests.runs import MODEL, alone, first_step, make_run, phase_settings
 from tests.stores import SPECIAL
 from trainer import loop, micro_batch
 from trainer.journal import Lines
 from trainer.learner import begin
-from trainer.loop import batches, micro_batches, train_step, with_last
+from trainer.loop import batches, micro_batches, with_last
 from trainer.phase import Pack, Phase
 from trainer.session import Session
 
@@ -81,15 +81,8 @@ def test_the_parts_of_a_pack_are_the_pack(session: Session) -> None:
 
 def step(session: Session) -> tuple[float, dict[str, torch.Tensor]]:
     """Loss and gradients of the first step."""
-    (phase,) = session.run.phases
-    data = Phase(session.store.resolve(phase.manifest))
-    learner, point = begin(session, phase)
-    batch = next(batches(session, phase, data, point))
-    seen = {}
-    learner.optimiser.register_step_pre_hook(
-        lambda *_: seen.update((n, p.grad.clone()) for n, p in learner.model.named_parameters())
-    )
-    return train_step(session, phase, data, learner, batch)[0].item(), seen
+    first = first_step(session)
+    return first.figures[0], first.gradients
 
 
 def test_a_cut_step_has_the_loss_and_the_gradient_of_the_uncut_one(session: Session) -> None:
