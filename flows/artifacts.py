@@ -1,20 +1,22 @@
-"""What the UI shows of a flow beside its log: the ledger, each phase's mixture, held-out scores.
+"""What the UI shows of a flow beside its log: the ledger, each phase's mixture, what a remix did.
 
-Without a server there is no UI, and publishing a table does nothing.
+Without a server there is no UI, and nothing is published. The key of an artifact is the same in
+every run, so that Prefect's page of a key shows how a mixture or a ledger has changed. Training
+shows itself while it runs: flows/live.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from flows.orchestrate import publish_table
-from flows.scores import Event, score_table
+from pipelines.difference import Difference
 from schemas.language import language_name
 from schemas.ledger import Ledger
 from schemas.manifest import Manifest
+from schemas.recipe import Recipe
+from schemas.store import Store
 
 
-def show_ledger(ledger: Ledger) -> Ledger:
+def show_ledger(ledger: Ledger, recipe: Recipe, store: Store) -> Ledger:
     """Publish it, and hand it on."""
     share = f"{100 * ledger.kept / ledger.read:.1f} %" if ledger.read else "nothing"
     rows: list[dict[str, str | int | float]] = [{"": "read", "documents": ledger.read}]
@@ -25,7 +27,8 @@ def show_ledger(ledger: Ledger) -> Ledger:
     return ledger
 
 
-def show_mixture(manifest: Manifest) -> None:
+def show_mixture(manifest: Manifest, url: str) -> None:
+    """A mixture that lies at a URL: its plot, its languages and where the rest of it is."""
     languages = sorted(manifest.languages, key=lambda share: -share.weight)
     rows: list[dict[str, str | int | float]] = [
         {
@@ -48,8 +51,5 @@ def show_mixture(manifest: Manifest) -> None:
     )
 
 
-def show_scores(log: Sequence[Event]) -> None:
-    table = score_table(log)
-    if table is not None:
-        text = "Bits per byte of held-out text; smaller is better."
-        publish_table("held-out", table.records(), text)
+def show_difference(difference: Difference, before_url: str, after_url: str) -> None:
+    """What became of a mixture: its shares before and after, and which settings changed."""

@@ -34,11 +34,11 @@ def data(job: Job) -> Outcome:
 
     recipe = job.chosen(recipe)
     strata = stages.build(recipe, store, seal, origins, job.profile)
-    ledger = artifacts.show_ledger(total(stratum.ledger for stratum in strata))
+    ledger = artifacts.show_ledger(total(stratum.ledger for stratum in strata), recipe, store)
 
     made = stages.manifests(recipe, store, seal, strata)
-    for manifest, _ in made.values():
-        artifacts.show_mixture(manifest)
+    for manifest, url in made.values():
+        artifacts.show_mixture(manifest, url)
     urls = {phase: url for phase, (_, url) in made.items()}
     outcome = Outcome(manifests=urls, ledger=ledger)
     if job.phase:
@@ -57,6 +57,4 @@ def train(job: Job, built: Outcome | None = None) -> Outcome:
     """Train a run's phases one after the other, on data that is built first where it is not."""
     built = built or data(job.whole())
     assert built.run_url is not None
-    log = stages.train(built.run_url, job.phase, job.profile, job.fresh)
-    artifacts.show_scores(log)
-    return built.trained(log)
+    return built.trained(stages.train(built.run_url, job.phase, job.profile, job.fresh))

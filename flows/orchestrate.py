@@ -3,9 +3,13 @@
     @flow("data", "data {job.recipe}")    without a server: a function that is called
     def data(job: Job): ...               after `use_prefect()`: a Prefect flow on that server
 
-So one chain serves both, and `--no-server` never imports Prefect. Prefect's own result cache stays
+So one chain serves both, and `--no-server` never imports Prefect. A flow that is called by another
+one is a part of it: its tasks and artifacts stand on one page. Prefect's own result cache stays
 off: everything a task makes is kept in the store under the id of its content, which is what makes
 a second run skip it, from the shell and from the UI alike.
+
+A process that a Prefect worker started is in a flow run already; it calls `use_given_prefect()`,
+since its server's address and its home are in its environment.
 """
 
 from __future__ import annotations
@@ -13,7 +17,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
+
+from schemas.errors import UserError
+
+if TYPE_CHECKING:
+    from prefect.states import State
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -24,8 +33,6 @@ DRAIN_S = 10
 
 def use_prefect(api_url: str, home: str) -> None:
     """Run flows on the server at `api_url` from here on; `home` holds the client's own files."""
-    global _prefect
-    _prefect = True
     os.environ |= {
         "PREFECT_API_URL": api_url,
         "PREFECT_HOME": home,
@@ -33,6 +40,13 @@ def use_prefect(api_url: str, home: str) -> None:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # the console is flows/console.py's
     }
+    use_given_prefect()
+
+
+def use_given_prefect() -> None:
+    """Run flows on the server that the environment names, which Prefect itself reads."""
+    global _prefect
+    _prefect = True
 
 
 def leave_prefect() -> None:
@@ -47,13 +61,22 @@ def leave_prefect() -> None:
     _prefect = False
 
 
+def in_flow_run() -> bool:
+    """Whether this is called from a flow that runs on a server."""
+    if not _prefect:
+        return False
+    from prefect.context import FlowRunContext
+
+    return FlowRunContext.get() is not None
+
+
 def flow(name: str, run_name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """`run_name` may hold the function's parameters, as in "run {job.recipe}"."""
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         @wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            if not _prefect:
+            if not _prefect or in_flow_run():
                 return function(*args, **kwargs)
             import prefect
 
@@ -76,17 +99,34 @@ def task(run_name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
             import prefect
             from prefect.cache_policies import NO_CACHE
 
+            @wraps(function)
+            def told(*args: P.args, **kwargs: P.kwargs) -> R | State[R]:
+                try:
+                    return function(*args, **kwargs)
+                except UserError as error:
+                    return failed(error)
+
             step = prefect.task(
                 name=function.__name__,
                 task_run_name=run_name,
                 cache_policy=NO_CACHE,
                 persist_result=False,
             )
-            return step(function)(*args, **kwargs)
+            return cast(R, step(told)(*args, **kwargs))
 
         return call
 
     return decorate
+
+
+def failed(error: Exception) -> State[R]:
+    """The state of a flow or task that ends with a sentence: no traceback is logged around it.
+
+    Whoever called a task that returns it gets the error itself.
+    """
+    from prefect.states import Failed
+
+    return Failed(message=str(error), data=error)
 
 
 def note(text: str) -> None:

@@ -1,0 +1,63 @@
+"""Addresses of what lies in a store: pages of its viewer, or the place itself where none runs.
+
+    link(store, ".../manifests/tiny/pretrain/1f8cb4c407f10b86/manifest.json")
+        http://127.0.0.1:4300/mixtures/tiny/pretrain/1f8cb4c407f10b86    MMBERT_VIEWER_URL is set
+        /data/store/manifests/tiny/pretrain/1f8cb4c407f10b86/manifest.json    it is not
+
+`mmbert serve` sets the variable for all that it starts. The same names serve the viewer's pages.
+"""
+
+from __future__ import annotations
+
+import os
+from urllib.parse import quote
+
+from schemas.store import Store
+
+VIEWER_URL = "MMBERT_VIEWER_URL"
+
+
+def viewer_url() -> str | None:
+    """Where the viewer answers, without a slash at the end; None where there is none."""
+    return os.environ.get(VIEWER_URL, "").rstrip("/") or None
+
+
+def link(store: Store, url: str) -> str:
+    """The viewer's page of a manifest, a run or a stratum, and of all else its file."""
+    viewer = viewer_url()
+    return viewer + page_of(store, url) if viewer else url
+
+
+def link_difference(store: Store, before_url: str, after_url: str) -> str:
+    """The viewer's page of two manifests beside each other."""
+    viewer = viewer_url()
+    return viewer + difference_page(store, before_url, after_url) if viewer else after_url
+
+
+def difference_page(store: Store, before_url: str, after_url: str) -> str:
+    """Its path at the viewer."""
+    before = "/".join(_parts(store, before_url)[1:])
+    return f"{page_of(store, after_url)}?against={quote(before)}"
+
+
+def page_of(store: Store, url: str) -> str:
+    """The path, at the viewer, of what lies at a URL of the store; quoted."""
+    if url.rstrip("/") == store.url:
+        return "/"
+    match _parts(store, url):
+        case ["manifests", recipe, phase, identity]:
+            path = f"/mixtures/{recipe}/{phase}/{identity}"
+        case ["runs", name]:
+            path = f"/runs/{name}"
+        case ["strata", *name] if len(name) >= 4:
+            path = f"/strata/{'/'.join(name)}"
+        case parts:
+            path = f"/files/{'/'.join(parts)}"
+    return quote(path)
+
+
+def _parts(store: Store, url: str) -> list[str]:
+    """The names on the way to a record: those of its folder, for a record's own file."""
+    parts = store.relative(url.rstrip("/")).split("/")
+    records = ("manifest.json", "run.json", "stratum.json")
+    return parts[:-1] if parts[-1] in records else parts
