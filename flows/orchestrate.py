@@ -99,12 +99,15 @@ def task(run_name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
             import prefect
             from prefect.cache_policies import NO_CACHE
 
+            refused: list[UserError] = []
+
             @wraps(function)
             def told(*args: P.args, **kwargs: P.kwargs) -> R | State[R]:
                 try:
                     return function(*args, **kwargs)
                 except UserError as error:
-                    return failed(error)
+                    refused.append(error)
+                    return failed(str(error))
 
             step = prefect.task(
                 name=function.__name__,
@@ -112,21 +115,21 @@ def task(run_name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
                 cache_policy=NO_CACHE,
                 persist_result=False,
             )
-            return cast(R, step(told)(*args, **kwargs))
+            result = step(told)(*args, **kwargs)
+            if refused:
+                raise refused[0]
+            return cast(R, result)
 
         return call
 
     return decorate
 
 
-def failed(error: Exception) -> State[R]:
-    """The state of a flow or task that ends with a sentence: no traceback is logged around it.
-
-    Whoever called a task that returns it gets the error itself.
-    """
+def failed(sentence: str) -> State[R]:
+    """What a flow or task returns to end with a sentence, without a traceback in its log."""
     from prefect.states import Failed
 
-    return Failed(message=str(error), data=error)
+    return Failed(message=sentence)
 
 
 def note(text: str) -> None:
@@ -139,6 +142,14 @@ def note(text: str) -> None:
             get_run_logger().info(text)
         except MissingContextError:  # between two flows
             return
+
+
+def send_notes() -> None:
+    """Send what was noted now: a process that a signal ends has no time for it at its end."""
+    if _prefect:
+        from prefect.logging.handlers import APILogHandler
+
+        APILogHandler.flush()
 
 
 def publish_table(key: str, rows: list[dict[str, str | int | float]], description: str) -> None:

@@ -3,8 +3,9 @@
     python -m trainer RUN.json                                            one process
     python -m torch.distributed.run --nproc-per-node N -m trainer RUN.json    several
 
-It gets a process group of its own, so that Ctrl-C and a cancelled flow reach it only as the SIGTERM
-on which it writes a checkpoint and ends. What it prints goes to `trainer.log` in the run's folder.
+It is tied to this process (flows/tether.py): Ctrl-C, a cancelled flow and a kill -9 of this process
+reach it only as the SIGTERM on which it writes a checkpoint and ends, with all its children. What
+it prints goes to `trainer.log` in the run's folder.
 """
 
 from __future__ import annotations
@@ -15,18 +16,17 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
-from uuid import uuid4
 
 from flows.console import console
 from flows.job import Profile
+from flows.orchestrate import note, send_notes
 from flows.scores import Event, parse
+from flows.tether import tied
 from schemas.errors import UserError
 
 GRACE_S = 300.0  # from SIGTERM to SIGKILL: time for a step and a checkpoint
 POLL_S = 0.2
-FAMILY = "MMBERT_TRAINING"  # in the environment of all processes of one training
 
 
 class TrainingError(RuntimeError):
@@ -44,16 +44,11 @@ def train(
     printed = run_json.with_name("trainer.log")
     start = printed.stat().st_size if printed.exists() else 0
     log = LogTail(run_json.with_name("log.jsonl"))
-    family = uuid4().hex
     with printed.open("ab") as output:
-        child = subprocess.Popen(
-            command(run_json, phase, profile),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=environment(profile.num_threads) | {FAMILY: family},
-            start_new_session=True,
+        training = tied(
+            command(run_json, phase, profile), GRACE_S, output, environment(profile.num_threads)
         )
+    child = training.process
     try:
         ended = False
         while not ended:
@@ -67,8 +62,18 @@ def train(
     except KeyboardInterrupt:
         console.say("    training saves a checkpoint and ends; Ctrl-C again ends it at once")
         raise
+    except Exception:
+        raise
+    except BaseException:  # Prefect's way to tell a flow that it is cancelled or that all ends
+        training.end()
+        note(
+            f"training was stopped; its last checkpoint lies in {run_json.with_name('checkpoints')}"
+            ", and Retry, or the same run again, goes on from there"
+        )
+        send_notes()
+        raise
     finally:
-        end(child, family)
+        training.end()
     if child.returncode:
         sentence, code = last_words(printed.read_bytes()[start:].decode(errors="replace"))
         kind = UserError if 2 in (child.returncode, code) else TrainingError
@@ -136,39 +141,6 @@ class LogTail:
             self._given[self._place :] = [hash(line)]
         self._place += 1
         return not known
-
-
-def end(child: subprocess.Popen[bytes], family: str) -> None:
-    """SIGTERM, time for a checkpoint, SIGKILL for whatever is left; nothing survives.
-
-    `family` is the value of FAMILY in the child's environment.
-    """
-    try:
-        if child.poll() is None:
-            child.terminate()
-            child.wait(GRACE_S)
-    except subprocess.TimeoutExpired:
-        pass
-    finally:
-        for pid in _members(family):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        child.wait()
-
-
-def _members(family: str) -> list[int]:
-    """Processes that were started with this FAMILY, by whomever: torchrun's workers lead groups of
-    their own, and lose their parent when torchrun is killed; a pid may be another's by now."""
-    mark = f"{FAMILY}={family}"
-    if not Path("/proc/self/environ").exists():
-        listed = subprocess.run(["ps", "eww", "-Ao", "pid=,args="], capture_output=True, text=True)
-        return [int(line.split()[0]) for line in listed.stdout.splitlines() if mark in line]
-    found = []
-    for path in Path("/proc").glob("[0-9]*/environ"):
-        with suppress(OSError):  # it has ended, or is another user's
-            if mark.encode() in path.read_bytes().split(b"\0"):
-                found.append(int(path.parent.name))
-    return found
 
 
 def last_words(printed: str) -> tuple[str, int | None]:

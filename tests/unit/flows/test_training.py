@@ -1,12 +1,10 @@
-"""Training is a child that is watched, whose last words are kept, and that never outlives us."""
+"""Training is a child that is watched and whose last words are kept."""
 
 from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +12,7 @@ import pytest
 from flows import training
 from flows.job import Profile
 from flows.scores import Event, PhaseEvent
-from flows.training import LogTail, TrainingError, end, last_words
+from flows.training import LogTail, TrainingError, last_words
 from schemas.errors import UserError
 
 TORCHRUN = """\
@@ -78,45 +76,6 @@ def test_a_tail_gives_each_line_once_and_follows_a_rewritten_log(tmp_path: Path)
         appended.write(started("d"))
     assert [event.phase for event in tail.new_events()] == ["d"]
     assert tail.new_events() == []
-
-
-@pytest.mark.parametrize("parent_is_killed", [False, True])
-def test_grandchildren_in_their_own_session_are_ended_too(
-    tmp_path: Path, parent_is_killed: bool
-) -> None:
-    pid_file = tmp_path / "pid"
-    script = (
-        "import pathlib, subprocess, sys, time\n"
-        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'],"
-        " start_new_session=True)\n"
-        f"pathlib.Path({str(pid_file)!r}).write_text(str(child.pid) + ' ')\n"
-        "time.sleep(60)\n"
-    )
-    command = [sys.executable, "-c", script]
-    marked = os.environ | {training.FAMILY: "ours"}
-    stranger = subprocess.Popen(["sleep", "60"], env=os.environ | {training.FAMILY: "ours too"})
-    parent = subprocess.Popen(command, env=marked, start_new_session=True)
-    while not (pid_file.exists() and pid_file.read_text().endswith(" ")):
-        time.sleep(0.02)
-    if parent_is_killed:
-        parent.kill()
-        parent.wait()
-    end(parent, "ours")
-    assert parent.returncode is not None
-    assert not running(int(pid_file.read_text()))
-    assert stranger.poll() is None
-    stranger.kill()
-    stranger.wait()
-
-
-def running(pid: int) -> bool:
-    """Whether a process is there and no zombie that waits for its new parent."""
-    for _ in range(100):
-        listed = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True)
-        if not listed.stdout.strip() or listed.stdout.startswith(b"Z"):
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def test_the_trackers_of_a_profile_reach_the_trainer() -> None:
