@@ -9,15 +9,12 @@
 from __future__ import annotations
 
 import json
-import re
-import shlex
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.options import STORE, AsJson, Recipe, Set, StoreUrl
-from schemas.errors import UserError
 
 if TYPE_CHECKING:
     from pipelines.difference import Difference, LanguageChange
@@ -51,54 +48,24 @@ def remix(
     as_json: AsJson = False,
 ) -> None:
     """Mix what is built anew: no token is touched; the difference is shown."""
-    from flows import going_on
     from flows.console import console
     from flows.job import Job
-    from pipelines.difference import compare
-    from pipelines.manifests import publish_manifest
-    from pipelines.remix import decide_remix
-    from schemas import manifest as manifests
-    from schemas.find_manifest import MAIN, named_manifest
+    from flows.remixing import remix as mix_anew
+    from flows.remixing import told
 
     console.leave_stdout(as_json)
-    if name is not None and (name == MAIN or not re.fullmatch(r"[a-z][a-z0-9-]*", name)):
-        raise UserError(
-            f"--name {name}: a name is made of a-z, 0-9 and '-', and {MAIN} is what a build makes; "
-            "choose another"
-        )
-    settings = tuple(overrides or ())
-    job = Job(recipe=recipe, overrides=settings, store=store, phase=phase)
-    chosen, place = job.chosen(job.load()), job.at()
-    build = _command("data", recipe, store, [f"--phase {phase}"], settings)
-    standing = going_on.standing(place, chosen, phase, run) if run else None
-    decided = decide_remix(chosen, phase, place, build, standing)
-    main = named_manifest(place, chosen.name, phase, MAIN)
-    before = standing.manifest if standing else manifests.load(main) if main else None
-    url = publish_manifest(place, decided, name)
-    manifest = decided.manifest
-    own = [text for text in settings if not _is_mixed(phase, text, standing is not None)]
-    others = going_on.beside(place, chosen, phase, run) if run else {}
-    named = {phase: name or manifest.id} | others
-    train = _command("train", recipe, store, [f"--manifest {p}={m}" for p, m in named.items()], own)
-    difference = compare(before, manifest) if before else None
+    job = Job(recipe=recipe, overrides=tuple(overrides or ()), store=store, phase=phase)
+    made = mix_anew(job, name, run)
     if as_json:
-        told: dict[str, Json] = {
-            "manifest": manifest.id,
-            "name": name,
-            "url": url,
-            "difference": difference.public() if difference else None,
-            "train": train,
-        }
-        print(json.dumps(told))
+        print(json.dumps(made.public()))
         return
-    old = f"{standing.manifest.id}, window {standing.next_window:,} on" if standing else MAIN
-    console.say(f"{chosen.name}/{phase}: {old} -> {name or manifest.id}")
+    console.say(f"{made.manifest.recipe}/{phase}: {made.old} -> {made.called}")
+    difference = made.difference
     for line in lines(difference, every) if difference else ():
         console.say(line)
     console.say()
-    console.say(f"manifest {url}")
-    console.say(f"card     mmbert card {chosen.name}/{phase}/{name or manifest.id} --store {store}")
-    console.say(f"train    {train}")
+    for line in told(made, store):
+        console.say(line)
 
 
 def diff(
@@ -184,26 +151,3 @@ def _told(value: Json) -> str:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return ", ".join(map(str, value)) or "none"
     return "none" if value is None else str(value)[:40]
-
-
-def _is_mixed(phase: str, override: str, of_run: bool) -> bool:
-    """Whether a --set is a matter of the manifest, which `train --manifest` takes it from.
-
-    What a run leaves out is one, too: its manifests say it.
-    """
-    from flows.named_mixtures import OF_MANIFEST, READ
-
-    key = override.partition("=")[0].strip()
-    if of_run and key.startswith("exclusions."):
-        return True
-    mixed = "|".join((*OF_MANIFEST, *READ))
-    return re.match(rf"phases\.{re.escape(phase)}\.({mixed})\b", key) is not None
-
-
-def _command(
-    name: str, recipe: str, store: str, options: Sequence[str], overrides: Sequence[str]
-) -> str:
-    """A command as a person would type it."""
-    parts = ["mmbert", name, recipe, *options]
-    parts += [f"--set {shlex.quote(text)}" for text in overrides]
-    return " ".join([*parts, *([f"--store {shlex.quote(store)}"] if store != STORE else [])])
