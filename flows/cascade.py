@@ -16,6 +16,7 @@ from flows import artifacts, going_on, named_mixtures, stages
 from flows.job import Job
 from flows.orchestrate import flow
 from flows.outcome import Outcome
+from flows.training_slot import training_slot
 from schemas.ledger import total
 
 
@@ -33,14 +34,15 @@ def data(job: Job) -> Outcome:
     seal = stages.tokenizer(recipe, store, origins)
 
     recipe = job.chosen(recipe)
-    strata = stages.build(recipe, store, seal, origins, job.profile)
+    built = stages.build(recipe, store, seal, origins, job.profile)
+    strata = built.strata
     ledger = artifacts.show_ledger(total(stratum.ledger for stratum in strata), recipe, store)
 
     made = stages.manifests(recipe, store, seal, strata)
     for manifest, url in made.values():
         artifacts.show_mixture(manifest, url)
     urls = {phase: url for phase, (_, url) in made.items()}
-    outcome = Outcome(manifests=urls, ledger=ledger)
+    outcome = Outcome(manifests=urls, ledger=ledger, built=str(built))
     if job.phase:
         return outcome
     named = named_mixtures.find(recipe, store, job.manifests)
@@ -57,4 +59,6 @@ def train(job: Job, built: Outcome | None = None) -> Outcome:
     """Train a run's phases one after the other, on data that is built first where it is not."""
     built = built or data(job.whole())
     assert built.run_url is not None
-    return built.trained(stages.train(built.run_url, job.phase, job.profile, job.fresh))
+    with training_slot():
+        log = stages.train(built.run_url, job.phase, job.profile, job.fresh)
+    return built.trained(log)

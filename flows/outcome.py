@@ -13,6 +13,7 @@ class Outcome(Frozen):
     run_url: str | None = None  # of all phases; a part of them makes no run
     manifests: dict[str, str]  # phase -> URL
     ledger: Ledger  # of all strata
+    built: str = ""  # how much of it was made, in words
     log: tuple[Event, ...] = ()  # of training
 
     def trained(self, log: Sequence[Event]) -> Outcome:

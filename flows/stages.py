@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from flows.console import console
 from flows.job import Profile
@@ -81,10 +81,22 @@ def tokenizer(recipe: Recipe, store: Store, origins: Sequence[Origin]) -> Seal:
     return seal
 
 
+class Built(NamedTuple):
+    """The strata of a recipe, and how many of them a build has just made."""
+
+    strata: tuple[Stratum, ...]
+    num_new: int
+
+    def __str__(self) -> str:
+        if not self.num_new:
+            return f"nothing new: all {len(self.strata):,} strata are in the store"
+        return f"{self.num_new:,} strata built, {len(self.strata) - self.num_new:,} reused"
+
+
 @task("build strata")
 def build(
     recipe: Recipe, store: Store, seal: Seal, origins: Sequence[Origin], profile: Profile
-) -> tuple[Stratum, ...]:
+) -> Built:
     """Read, filter, tokenise and shard whatever is not in the store yet."""
     from pipelines.build import build
     from pipelines.build_plan import plan_build
@@ -96,17 +108,17 @@ def build(
         strata = build(recipe, store, seal, plan, *where, progress=stage.progress)
         trained_on = [stratum for stratum in strata if stratum.name.tier != HELDOUT]
         found = total(stratum.ledger for stratum in strata)
+        made = Built(strata, len(strata) - len(plan.reused))
         stage.result = (
-            f"{len(strata) - len(plan.reused)} built, {len(plan.reused)} reused; "
-            f"{found.kept:,} of {found.read:,} documents kept, "
+            f"{made}; {found.kept:,} of {found.read:,} documents kept, "
             f"{amount(sum(s.tokens for s in trained_on))} tokens to train on"
         )
-    if len(strata) > len(plan.reused):
+    if made.num_new:
         for line in told(load_proofs(seal_folder(store.url, seal.digest))):
             console.say(f"    {line}")
     for line in (*unreadable(strata), *kept_nothing(strata)):
         console.say(line)
-    return strata
+    return made
 
 
 def unreadable(strata: Sequence[Stratum], most: int = 6) -> Iterator[str]:
