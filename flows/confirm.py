@@ -27,8 +27,13 @@ def confirm(what: str, yes: bool) -> None:
 
 def confirm_build(job: Job, yes: bool) -> None:
     """Ask before more raw text is read than the profile's `confirm_above_gb`."""
-    if yes:
-        return
+    deed = None if yes else large_build(job)
+    if deed:
+        confirm(deed, yes)
+
+
+def large_build(job: Job) -> str | None:
+    """What a build would do, if that is to read more than the profile's `confirm_above_gb`."""
     from pipelines.build_plan import plan_build
     from pipelines.imported import imported
     from pipelines.inventory import inventory, wanted_of
@@ -39,10 +44,11 @@ def confirm_build(job: Job, yes: bool) -> None:
     found = inventory(whole)
     size = sum(origin.size_bytes for origin in wanted_of(recipe, found))
     if size <= limit:
-        return  # whatever of it is built already
+        return None  # whatever of it is built already
     seal = find(whole, store, wanted_of(whole, found))
     if seal is not None:
         size = plan_build(recipe, store, seal, (*found, *imported(whole, store))).num_bytes
-    if size > limit:
-        hours = cost.build_seconds(size) / 3600
-        confirm(f"build {num_bytes(size)} of raw text, about {hours:,.0f} core hours", yes)
+    if size <= limit:
+        return None
+    hours = cost.build_seconds(size) / 3600
+    return f"build {num_bytes(size)} of raw text, about {hours:,.0f} core hours"

@@ -2,12 +2,14 @@
 
     mmbert merge MODEL MODEL ... --out DIR      mmbert export SOURCE DIR
     mmbert init-small BASE DIR                  mmbert card RUN_FOLDER | MANIFEST
+    mmbert evaluate RUN[/MODEL] | DIR --run RUN
 
 `register(app)` adds them to the command line; heavy imports wait until one of them runs.
 """
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +17,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from flows.options import STORE
+from flows.options import STORE, AsJson, StoreUrl
 from schemas.errors import UserError
 
 Output = Annotated[
@@ -30,6 +32,7 @@ def register(app: typer.Typer) -> None:
         "init-small": init_small,
         "export": export,
         "card": card,
+        "evaluate": evaluate,
     }
     for name, command in commands.items():
         app.command(name)(command)
@@ -144,6 +147,31 @@ def card(
             stage.result = draw_manifest(
                 Store.at(store or os.environ.get("MMBERT_STORE", STORE)), what
             )
+
+
+def evaluate(
+    model: Annotated[
+        str,
+        typer.Argument(help="A run, RUN/MODEL, or the folder of any model with --run."),
+    ],
+    run: Annotated[
+        str | None, typer.Option("--run", help="The run whose held-out text is scored.")
+    ] = None,
+    store: StoreUrl = STORE,
+    as_json: AsJson = False,
+) -> None:
+    """Bits per byte of a run's held-out text by language, beside the run's other models."""
+    from flows.console import console, drawn
+    from flows.evaluating import evaluate as score
+    from flows.evaluating import meant
+
+    console.leave_stdout(as_json)
+    found = score(store, *meant(model, run))
+    if as_json:
+        print(json.dumps({"model": str(found.folder), **found.score.model_dump(mode="json")}))
+        return
+    console.say()
+    console.show(drawn(found.table))
 
 
 def _rescale(text: str) -> float | Literal["none", "sqrt", "linear"]:

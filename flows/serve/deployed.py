@@ -1,0 +1,237 @@
+"""The six flows of the UI: `data`, `remix`, `train`, `evaluate`, `release` and `run`.
+
+In: the fields of a form (flows/serve/forms.py). Out: the flow's work, done by the functions that
+the command line calls, in the same process, so that the page of a run shows every task and
+artifact; and the state of the run, whose message is what came out, or the sentence that says what
+is wrong and what mends it. A Prefect worker runs them; `flows.serve.deployments` registers them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec
+
+import prefect
+from prefect.states import Completed, State
+
+from flows import cascade, evaluating, named_mixtures, releasing, remixing
+from flows.artifacts import show_difference, show_mixture
+from flows.confirm import large_build
+from flows.console import console
+from flows.inputs import require_inputs
+from flows.job import Job
+from flows.mixture_commands import lines
+from flows.orchestrate import failed, note, use_given_prefect
+from flows.outcome import Outcome
+from flows.scores import score_table
+from flows.serve import forms
+from flows.serve.assets import announce
+from flows.serve.forms import job_of
+from flows.training import TrainingError
+from schemas import manifest as manifests
+from schemas.errors import UserError
+from schemas.figures import bits
+from schemas.find_manifest import MAIN, named_manifest
+
+P = ParamSpec("P")
+
+STORE = "mmbert-store"
+LOCAL = "local"
+TRAIN = "train/train"
+
+
+def deployed(run_name: str) -> Callable[[Callable[P, str]], prefect.Flow[P, State[None]]]:
+    """A flow of a function that returns what the state of its run shall say."""
+
+    def decorate(function: Callable[P, str]) -> prefect.Flow[P, State[None]]:
+        @wraps(function)
+        def told(*args: P.args, **kwargs: P.kwargs) -> State[None]:
+            use_given_prefect()
+            try:
+                return Completed(message=function(*args, **kwargs))
+            except (UserError, TrainingError) as error:
+                note(str(error))
+                return failed(str(error))
+
+        named = prefect.flow(
+            name=function.__name__, flow_run_name=run_name, persist_result=False, log_prints=False
+        )
+        return named(told)
+
+    return decorate
+
+
+@deployed("data {recipe}")
+def data(
+    recipe: forms.RecipeName = "tiny",
+    phase: forms.OnlyPhase = "",
+    store: forms.StoreUrl = STORE,
+    profile: forms.ProfileName = LOCAL,
+    large: forms.Large = False,
+    recipe_file: forms.RecipeFile = "",
+    overrides: forms.Overrides = [],  # noqa: B006  (Prefect wants plain defaults, never changed)
+) -> str:
+    """Raw text to shards and mixtures."""
+    job = job_of(recipe, recipe_file, store, profile, overrides, phase)
+    _check(job, large)
+    before = _mains(job)
+    outcome = cascade.data(job)
+    for name, url in outcome.manifests.items():
+        if before.get(name) != url:
+            announce(manifests.load(url), url, MAIN, job.recipe, job.at().url)
+    return f"{outcome.built}; {len(outcome.manifests)} mixtures"
+
+
+@deployed("remix {recipe} {phase} {name}")
+def remix(
+    name: forms.MixtureName,
+    recipe: forms.RecipeName = "tiny",
+    phase: forms.Phase = forms.FIRST_PHASE,
+    tau: forms.Tau = None,
+    tau_end: forms.TauEnd = None,
+    max_epochs: forms.MaxEpochs = None,
+    shares: forms.Shares = [],  # noqa: B006
+    pool_tokens: forms.Pool = None,
+    budget_tokens: forms.Budget = None,
+    train: forms.TrainNext = False,
+    store: forms.StoreUrl = STORE,
+    profile: forms.ProfileName = LOCAL,
+    recipe_file: forms.RecipeFile = "",
+    overrides: forms.Overrides = [],  # noqa: B006
+) -> str:
+    """Another mixture of what is built."""
+    changed = forms.mixed_anew(
+        phase.strip(), tau, tau_end, max_epochs, shares, pool_tokens, budget_tokens
+    )
+    plain = job_of(recipe, recipe_file, store, profile, overrides, phase)
+    made = remixing.remix(
+        plain.model_copy(update={"overrides": (*plain.overrides, *changed)}), name
+    )
+    difference = made.difference
+    for line in lines(difference, every=False) if difference else ():
+        console.say(line)
+    for line in remixing.told(made, store):
+        console.say(line)
+    show_mixture(made.manifest, made.url)
+    if difference and made.before_url:
+        show_difference(difference, made.before_url, made.url)
+    if made.is_new:
+        announce(made.manifest, made.url, name, plain.recipe, plain.at().url)
+    num_changed = len(difference.changed) if difference else len(made.manifest.languages)
+    told = f"{made.manifest.phase}/{name}: {num_changed} languages change"
+    if not train:
+        return f"{told}; {made.train}"
+    mixtures = [f"{key}={value}" for key, value in made.mixtures.items()]
+    started = _start_training(recipe, recipe_file, store, profile, list(made.overrides), mixtures)
+    return f"{told}; training starts as {started}"
+
+
+@deployed("train {recipe}")
+def train(
+    recipe: forms.RecipeName = "tiny",
+    mixtures: forms.Mixtures = [],  # noqa: B006
+    phase: forms.OnlyPhase = "",
+    fresh: forms.Fresh = False,
+    store: forms.StoreUrl = STORE,
+    profile: forms.ProfileName = LOCAL,
+    large: forms.Large = False,
+    recipe_file: forms.RecipeFile = "",
+    overrides: forms.Overrides = [],  # noqa: B006
+) -> str:
+    """A model, phase by phase."""
+    job = job_of(recipe, recipe_file, store, profile, overrides, phase, mixtures, fresh)
+    _check(job.whole(), large)
+    return _scored(cascade.train(job))
+
+
+@deployed("run {recipe}")
+def run(
+    recipe: forms.RecipeName = "tiny",
+    mixtures: forms.Mixtures = [],  # noqa: B006
+    fresh: forms.Fresh = False,
+    store: forms.StoreUrl = STORE,
+    profile: forms.ProfileName = LOCAL,
+    large: forms.Large = False,
+    recipe_file: forms.RecipeFile = "",
+    overrides: forms.Overrides = [],  # noqa: B006
+) -> str:
+    """Raw text to a model."""
+    job = job_of(recipe, recipe_file, store, profile, overrides, "", mixtures, fresh)
+    _check(job, large)
+    return _scored(cascade.run(job))
+
+
+@deployed("evaluate {run} {model}")
+def evaluate(
+    run: forms.RunName,
+    model: forms.ModelName = "",
+    store: forms.StoreUrl = STORE,
+) -> str:
+    """How well a model predicts held-out text."""
+    scored = evaluating.evaluate(store, run, model)
+    return f"{scored.name}: {bits(scored.macro)} bits per byte, the mean of languages"
+
+
+@deployed("release {run}")
+def release(
+    run: forms.RunName,
+    store: forms.StoreUrl = STORE,
+    profile: forms.ProfileName = LOCAL,
+) -> str:
+    """One model of a run's phases."""
+    from flows.job import load_profile
+
+    return str(releasing.release(store, run, load_profile(profile)))
+
+
+def _check(job: Job, large: bool) -> None:
+    """Refuse at once what could only fail later, or what nobody may have meant."""
+    named_mixtures.find(job.load(), job.at(), job.manifests)
+    require_inputs(job.load())
+    deed = None if large else large_build(job)
+    if deed:
+        raise UserError(f"this would {deed}; switch on `Build much text` if that is meant")
+
+
+def _mains(job: Job) -> dict[str, str | None]:
+    """phase -> URL of the mixture that a build made before."""
+    recipe, store = job.load(), job.at()
+    return {name: named_manifest(store, recipe.name, name, MAIN) for name in recipe.phases}
+
+
+def _scored(outcome: Outcome) -> str:
+    """What a training has come to, in words."""
+    table = score_table(outcome.log)
+    if table is None or outcome.run_url is None:
+        return "trained"
+    mean = table.rows[0][1]
+    first, last = bits(mean[0]), bits(mean[-1])
+    return f"{table.columns[-1]}: {last} bits per byte, {table.columns[0]} {first}"
+
+
+def _start_training(
+    recipe: str,
+    recipe_file: str,
+    store: str,
+    profile: str,
+    overrides: list[str],
+    mixtures: list[str],
+) -> str:
+    """A run of the deployment `train`; returns its name."""
+    from prefect.deployments import run_deployment
+
+    started = run_deployment(
+        TRAIN,
+        parameters={
+            "recipe": recipe,
+            "recipe_file": recipe_file,
+            "store": store,
+            "profile": profile,
+            "overrides": overrides,
+            "mixtures": mixtures,
+        },
+        timeout=0,
+        as_subflow=False,
+    )
+    return started.name
