@@ -57,9 +57,10 @@ def build_seconds(num_bytes: int) -> float:
 
 
 def seconds_here(num_operations: float, num_bytes: int, profile: Profile) -> float:
-    """To build and to train on this machine."""
-    if profile.num_gpus:
-        speed = profile.num_processes * gpu_peak_per_s() * MFU
+    """To build and to train where a profile says."""
+    num_processes = profile.train.nodes * profile.num_processes
+    if profile.gpus_of_a_host:
+        speed = num_processes * gpu_peak_per_s() * MFU
     else:
-        speed = profile.num_processes * profile.num_threads * CORE_OPERATIONS_PER_S
+        speed = num_processes * profile.num_threads * CORE_OPERATIONS_PER_S
     return build_seconds(num_bytes) / profile.build.count + num_operations / speed

@@ -12,9 +12,10 @@ from typing import Literal
 
 from pydantic import Field, ValidationError
 
+from flows.options import STORE
 from schemas.errors import UserError
 from schemas.ledger import Frozen
-from schemas.profile import Beam, Workers
+from schemas.profile import Beam, Training, Workers
 from schemas.recipe import Recipe
 from schemas.recipe_file import load_recipe
 from schemas.store import Store
@@ -28,8 +29,12 @@ class Profile(Frozen):
 
     build: Workers = Field(Workers(), description="where strata are built")
     beam: Beam = Field(Beam(), description="where duplicates and held-out text are decided")
+    train: Training = Field(Training(), description="where models are trained")
+    store: str = Field("", description="used where neither --store nor $MMBERT_STORE names one")
     nproc: int = Field(
-        0, ge=0, description="training processes; 0: one a GPU, or two on two cores and more"
+        0,
+        ge=0,
+        description="training processes of a host; 0: one a GPU, or two on two cores and more",
     )
     threads: int = Field(0, ge=0, description="of each training process; 0: its part of the cores")
     micro_batch_tokens: int = Field(
@@ -48,18 +53,29 @@ class Profile(Frozen):
         return len(list(Path("/dev").glob("nvidia[0-9]*")))
 
     @property
+    def gpus_of_a_host(self) -> int:
+        """Where training runs: of this machine, or as a job asks for them."""
+        return self.num_gpus if self.train.launcher == "local" else self.train.gpus
+
+    @property
     def num_processes(self) -> int:
-        return self.nproc or self.num_gpus or min(2, os.cpu_count() or 1)
+        """Of training, on each host."""
+        return self.nproc or self.gpus_of_a_host or min(2, self._cores)
 
     @property
     def num_threads(self) -> int:
-        return self.threads or max(1, (os.cpu_count() or 1) // self.num_processes)
+        """Of each training process."""
+        return self.threads or max(1, self._cores // self.num_processes)
+
+    @property
+    def _cores(self) -> int:
+        return (os.cpu_count() or 1) if self.train.launcher == "local" else self.train.cpus
 
 
 class Job(Frozen):
     recipe: str = Field("tiny", description="a packaged name, a path or a URL")
     overrides: tuple[str, ...] = Field((), description="laid over the recipe: key=value")
-    store: str = Field("mmbert-store", description="a folder or any fsspec URL")
+    store: str = Field(STORE, description="a folder or any fsspec URL")
     phase: str | None = Field(None, description="only this one of the recipe's phases")
     manifests: dict[str, str] = Field(
         {}, description="phases that train with a mixture of this name in place of the recipe's"
@@ -88,6 +104,11 @@ class Job(Frozen):
     def whole(self) -> Job:
         """The same job for all phases."""
         return self.model_copy(update={"phase": None})
+
+
+def choose_store(given: str | None, profile: Profile) -> str:
+    """--store or $MMBERT_STORE, else the profile's store, else a folder beside the user."""
+    return given or profile.store or STORE
 
 
 def load_profile(reference: str) -> Profile:

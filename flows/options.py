@@ -12,6 +12,12 @@ Recipe = Annotated[str, typer.Argument(help="A packaged recipe (tiny), a path or
 StoreUrl = Annotated[
     str, typer.Option("--store", envvar="MMBERT_STORE", help="A folder or any fsspec URL.")
 ]
+ProfileStore = Annotated[
+    str | None,
+    typer.Option(
+        "--store", envvar="MMBERT_STORE", help=f"Default: that of the profile, else {STORE}."
+    ),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe; may be repeated."),

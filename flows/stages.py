@@ -204,6 +204,11 @@ def train(run_url: str, phase: str | None, profile: Profile, fresh: bool) -> lis
         raise UserError(f"{run_url}: training needs a store on a local disk; give --store FOLDER")
     run = runs.load(run_url)
     if fresh:
+        if profile.train.launcher == "local" and profile.train.nodes > 1:
+            raise UserError(
+                "--fresh: each of several hosts would set the run aside; rename its folder "
+                f"{run_json.parent} once, then start the hosts without --fresh"
+            )
         _set_aside(run_json)
     if is_finished(run_json, phase):
         console.say(f"  = training   finished before: {run_json.parent}")

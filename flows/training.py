@@ -1,11 +1,9 @@
 """Training as a child process: start it, read its log as it grows, end it with all its children.
 
-    python -m trainer RUN.json                                            one process
-    python -m torch.distributed.run --nproc-per-node N -m trainer RUN.json    several
-
-It is tied to this process (flows/tether.py): Ctrl-C, a cancelled flow and a kill -9 of this process
-reach it only as the SIGTERM on which it writes a checkpoint and ends, with all its children. What
-it prints goes to `trainer.log` in the run's folder.
+Where it runs is the profile's matter: flows/launch makes one command of that. It is tied to this
+process (flows/tether.py): Ctrl-C, a cancelled flow and a kill -9 of this process reach it only as
+the SIGTERM on which it writes a checkpoint and ends, with all its children. What it prints goes to
+`trainer.log` in the run's folder.
 """
 
 from __future__ import annotations
@@ -14,18 +12,18 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from flows.console import console
 from flows.job import Profile
+from flows.launch import command
+from flows.launch.torchrun import GRACE_S, log_name, settings
 from flows.orchestrate import note, send_notes
 from flows.scores import Event, parse
 from flows.tether import tied
 from schemas.errors import UserError
 
-GRACE_S = 300.0  # from SIGTERM to SIGKILL: time for a step and a checkpoint
 POLL_S = 0.2
 
 
@@ -41,13 +39,12 @@ def train(
     `on_event` gets every line of the run's log, those of earlier starts first. Raises UserError
     or TrainingError with the sentence that the trainer ended with.
     """
-    printed = run_json.with_name("trainer.log")
+    words = command(run_json, phase, profile)
+    printed = run_json.with_name(log_name(profile))
     start = printed.stat().st_size if printed.exists() else 0
     log = LogTail(run_json.with_name("log.jsonl"))
     with printed.open("ab") as output:
-        training = tied(
-            command(run_json, phase, profile), GRACE_S, output, environment(profile.num_threads)
-        )
+        training = tied(words, GRACE_S, output, settings(profile.num_threads) | os.environ)
     child = training.process
     try:
         ended = False
@@ -65,12 +62,11 @@ def train(
     except Exception:
         raise
     except BaseException:  # Prefect's way to tell a flow that it is cancelled or that all ends
-        training.end()
         note(
-            f"training was stopped; its last checkpoint lies in {run_json.with_name('checkpoints')}"
-            ", and Retry, or the same run again, goes on from there"
+            f"training is stopped: it saves a checkpoint in {run_json.with_name('checkpoints')} and "
+            "ends; Retry, or the same run again, goes on from there"
         )
-        send_notes()
+        send_notes()  # Prefect kills a flow that takes more than 30 s; the training has its time
         raise
     finally:
         training.end()
@@ -80,34 +76,11 @@ def train(
         raise kind(sentence or _killed(child.returncode, printed))
 
 
-def command(run_json: Path, phase: str | None, profile: Profile) -> list[str]:
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--max-restarts", "0"]
-    launcher += ["--nproc-per-node", str(profile.num_processes)]
-    launcher += ["--shutdown-timeout", str(round(GRACE_S))]
-    trainer = ["-m", "trainer", str(run_json), "--threads", str(profile.num_threads)]
-    if phase is not None:
-        trainer += ["--phase", phase]
-    if profile.micro_batch_tokens:
-        trainer += ["--micro-batch-tokens", str(profile.micro_batch_tokens)]
-    for tracker in profile.track:
-        trainer += ["--track", tracker]
-    return [sys.executable, *(launcher if profile.num_processes > 1 else []), *trainer]
-
-
 def _killed(status: int, printed: Path) -> str:
     if status >= 0:
         return f"training ended with status {status}; see {printed}"
     name = signal.Signals(-status).name
     return f"training was killed ({name}); run the same command to go on from the last checkpoint"
-
-
-def environment(num_threads: int) -> dict[str, str]:
-    # glibc would give every large tensor back to the kernel and fault it in again: 4-31 % slower.
-    faster = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 34)}
-    # Threads that spin while they wait are 3 times slower beside anything else that runs.
-    faster["OMP_WAIT_POLICY"] = "PASSIVE"
-    faster["OMP_NUM_THREADS"] = str(num_threads)  # else torchrun prints a banner and takes 1
-    return faster | os.environ | {"PYTHONUNBUFFERED": "1"}
 
 
 class LogTail:
@@ -144,9 +117,14 @@ class LogTail:
 
 
 def last_words(printed: str) -> tuple[str, int | None]:
-    """The sentence that a failed trainer ended with, and its status under torchrun."""
+    """The sentence that a failed trainer ended with, and its status under torchrun.
+
+    Of several ranks that speak, one that says more than that another has died.
+    """
     code = re.search(r"failed \(exitcode: (-?\d+)\)", printed)
     own = re.split(r"^[EW]\d{4} .*torch/distributed/", printed, maxsplit=1, flags=re.MULTILINE)[0]
     lines = [line.strip() for line in own.splitlines() if line.strip()]
-    sentence = lines[-1].removeprefix("mmbert: ") if lines else ""
+    told = [line.removeprefix("mmbert: ") for line in lines if line.startswith("mmbert: ")]
+    told.sort(key=lambda sentence: sentence.startswith("another rank"))
+    sentence = (told or lines[-1:] or [""])[0]
     return sentence, int(code[1]) if code else None

@@ -1,8 +1,10 @@
-"""Where the work of a build runs: tables of a profile (`infra/profiles/NAME.toml`).
+"""Where the work of a run is done: tables of a profile (`infra/profiles/NAME.toml`).
 
     [build]    the tasks that read, filter, tokenise and shard: datatrove, on processes of this
                machine, on Ray or on Slurm
     [beam]     the decide step: Beam, in this process or on whatever runner takes its job API
+    [train]    torchrun: on this machine, on several that each run the same command, or in a job of
+               Slurm or Kubernetes
 
 Nothing here enters an id: the bytes that are built do not depend on where.
 """
@@ -51,6 +53,53 @@ class Beam(Frozen):
 
     runner: str = Field("", description="FlinkRunner, PortableRunner, ...; empty: in this process")
     options: tuple[str, ...] = Field((), description="of the runner, as Beam's command line")
+
+
+class SlurmJob(Frozen):
+    """How the one job of a training is submitted: the table [train.slurm]."""
+
+    partition: str
+    time: str = Field("24:00:00", description="most of the job, as sbatch writes it")
+    activate: str = Field("", description="makes `python` this project's; default: as it is here")
+    options: dict[str, str] = Field({}, description="further ones of sbatch: account, qos, mem")
+
+
+class Pods(Frozen):
+    """What the pods of a training are: the table [train.kubernetes]."""
+
+    image: str = Field(description="of infra/Dockerfile, where the cluster can pull it")
+    claim: str = Field(description="PersistentVolumeClaim of the store; every pod writes to it")
+    mount: str = Field("/store", description="where the claim lies, in the pods and here")
+    namespace: str = Field("", description="default: that of kubectl's context")
+    memory_gb: int = Field(0, ge=0, description="of a pod; 0: no bound")
+    node_selector: dict[str, str] = Field({}, description="labels of the nodes to run on")
+
+
+class Training(Frozen):
+    """Where torchrun runs: the table [train]."""
+
+    launcher: Literal["local", "slurm", "kubernetes"] = "local"
+    nodes: int = Field(1, ge=1, description="hosts, each with as many processes")
+    rendezvous: str = Field(
+        "", description="HOST:PORT of one of several hosts that each run the same command"
+    )
+    gpus: int = Field(0, ge=0, description="of each node of a job; 0: it trains on CPUs")
+    cpus: int = Field(1, ge=1, description="of each node of a job")
+    slurm: SlurmJob | None = None
+    kubernetes: Pods | None = None
+
+    @model_validator(mode="after")
+    def _launcher_is_described(self) -> Training:
+        if self.launcher == "slurm" and self.slurm is None:
+            raise ValueError('launcher = "slurm" needs a table [train.slurm] with its partition')
+        if self.launcher == "kubernetes" and self.kubernetes is None:
+            raise ValueError(
+                'launcher = "kubernetes" needs a table [train.kubernetes] with image and claim'
+            )
+        host, _, port = self.rendezvous.rpartition(":")
+        if self.launcher == "local" and self.nodes > 1 and not (host and port.isdigit()):
+            raise ValueError("several nodes need rendezvous = HOST:PORT, of one of them")
+        return self
 
 
 HERE = Workers()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.job import Job, Profile, load_profile
+from flows.job import Job, Profile, choose_store, load_profile
 from schemas.errors import UserError
 
 PHASES = ["pretrain", "extend", "decay-eng", "decay-cont", "decay-all"]
@@ -45,10 +45,41 @@ def test_a_wrong_profile_is_refused(tmp_path: Path, text: str, told: str) -> Non
     with pytest.raises(UserError) as caught:
         load_profile(str(path))
     assert told in str(caught.value)
-    known = "build, beam, nproc, threads, micro_batch_tokens, confirm_above_gb, track"
+    known = "build, beam, train, store, nproc, threads, micro_batch_tokens, confirm_above_gb, track"
     assert str(caught.value).endswith(f"a profile holds {known}")
 
 
 def test_a_missing_profile_lists_those_there_are() -> None:
-    with pytest.raises(UserError, match="one of: local"):
+    with pytest.raises(UserError, match="one of: kubernetes, local, ray, slurm"):
         load_profile("moon")
+
+
+def test_a_store_is_the_one_given_else_the_profile_s_else_a_folder_here() -> None:
+    mine = Profile(store="s3://mine")
+    assert choose_store("given", mine) == "given"
+    assert choose_store(None, mine) == "s3://mine"
+    assert choose_store(None, Profile()) == Job().store
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('[train]\nlauncher = "slurm"', "needs a table [train.slurm]"),
+        ('[train]\nlauncher = "kubernetes"', "needs a table [train.kubernetes]"),
+        ("[train]\nnodes = 2", "several nodes need rendezvous"),
+        ('[train]\nnodes = 2\nrendezvous = "host"', "several nodes need rendezvous"),
+    ],
+)
+def test_a_training_elsewhere_is_described(tmp_path: Path, text: str, told: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(UserError) as caught:
+        load_profile(str(path))
+    assert told in str(caught.value)
+
+
+def test_a_job_s_processes_and_threads_are_those_of_its_nodes() -> None:
+    slurm = load_profile("slurm")
+    assert (slurm.num_processes, slurm.num_threads) == (8, 8)
+    on_cpus = slurm.train.model_copy(update={"gpus": 0})
+    assert slurm.model_copy(update={"train": on_cpus, "nproc": 4}).num_threads == 16
