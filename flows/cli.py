@@ -196,11 +196,22 @@ def sample(
 
 
 @app.command()
-def serve(store: StoreUrl = STORE) -> None:
-    """The Prefect UI of a store with its finished runs, until Ctrl-C."""
-    from flows.commands import serve_store
+def serve(
+    store: StoreUrl = STORE,
+    recipes: Annotated[
+        Path | None, typer.Option("--recipes", metavar="DIR", help="Your recipes, for the forms.")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option("--port", help="Of the UI; else from 4200 on.")
+    ] = None,
+    host: Annotated[
+        str, typer.Option("--host", help="Who may reach it; else only this machine.")
+    ] = "127.0.0.1",
+) -> None:
+    """A UI in which data is built, mixed and trained, and pages of the store, until Ctrl-C."""
+    from flows.serve.supervisor import serve
 
-    serve_store(store)
+    serve(store, recipes, host, port)
 
 
 @app.command()

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Literal
 
 from flows import cascade, named_mixtures, stages
@@ -106,26 +104,3 @@ def train_tokenizer(job: Job) -> None:
     recipe, store = job.load(), job.at()
     seal = stages.tokenizer(recipe, store, stages.text_to_learn(recipe))
     console.say(seals.seal_folder(store.url, seal.digest))
-
-
-def serve_store(url: str) -> None:
-    """A server on the store's own database, until Ctrl-C."""
-    store = Store.at(url)
-    with prefect_server(store) as server:
-        console.say(f"  Prefect UI  {server.ui_url}  (store {store.url})")
-        server.ready()
-        for run_json in finished_runs(store):
-            console.say(f"  finished    {run_json.parent}")
-        console.say("  Ctrl-C ends it")
-        try:
-            signal.pause()
-        except KeyboardInterrupt:
-            console.say("  ended")
-
-
-def finished_runs(store: Store) -> list[Path]:
-    """The run.json of every run that was trained to its end, the latest last."""
-    folder = local_path(store.url)
-    found = folder.glob("runs/*/run.json") if folder else ()
-    done = [run_json for run_json in found if stages.is_finished(run_json)]
-    return sorted(done, key=lambda run_json: run_json.with_name("models").stat().st_mtime)

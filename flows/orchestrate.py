@@ -149,7 +149,7 @@ def send_notes() -> None:
     if _prefect:
         from prefect.logging.handlers import APILogHandler
 
-        APILogHandler.flush()
+        APILogHandler().flush()
 
 
 def publish_table(key: str, rows: list[dict[str, str | int | float]], description: str) -> None:

@@ -1,14 +1,14 @@
-"""A Prefect server on loopback, as a child that ends when its block ends.
+"""A Prefect server on loopback, as a child that ends when its block or this process ends.
 
-Its home, with database and log, lies inside the store, never in the user's. On a fresh database it
-needs about 20 s, so it is started first and waited for last. Where PREFECT_API_URL is set, that
-server is used and none is started.
+Its home, with database and log, lies inside the store, never in the user's; Prefect's own variable
+PREFECT_API_DATABASE_CONNECTION_URL puts the database on Postgres. A fresh database takes 20 s, say,
+so the server is started first and waited for last. Where PREFECT_API_URL is set, that server is
+used and none is started. No request of it leaves the machine.
 """
 
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -17,26 +17,38 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
 
 from flows.console import console
 from flows.orchestrate import leave_prefect, use_prefect
+from flows.tether import Tied, tied
 from schemas.errors import UserError
 from schemas.progress import Progress
 from schemas.store import Store, join, local_path
 
+LOOPBACK = "127.0.0.1"
+EVERYWHERE = ("0.0.0.0", "::")
 FIRST_PORT = 4200
 NUM_PORTS = 100
 POLL_S = 0.1
 PATIENCE_S = 180.0
+GRACE_S = 10.0
+LEASES = "prefect.server.concurrency.lease_storage.filesystem"
+OFFLINE = {
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    "DO_NOT_TRACK": "1",
+}
 
 
 @dataclass(frozen=True)
 class Server:
-    """A server that is up or on its way; `process` is None for one that was there before."""
+    """A server that is up or on its way; `tied` is None for one that was there before."""
 
     ui_url: str
     home: str
-    process: subprocess.Popen[bytes] | None
+    tied: Tied | None
 
     @property
     def api_url(self) -> str:
@@ -44,7 +56,7 @@ class Server:
 
     def ready(self) -> None:
         """Wait until it answers, then let flows run on it."""
-        if self.process is None:
+        if self.tied is None:
             if not self._answers():
                 raise UserError(
                     f"no Prefect server answers at PREFECT_API_URL={self.api_url}; start it, or "
@@ -52,7 +64,7 @@ class Server:
                 )
         else:
             with console.stage("server") as stage:
-                self._wait(self.process, stage.progress)
+                self._wait(self.tied.process, stage.progress)
                 stage.result = f"Prefect answers at {self.ui_url}"
         use_prefect(self.api_url, self.home)
 
@@ -81,7 +93,18 @@ class Server:
 @contextmanager
 def prefect_server(store: Store) -> Iterator[Server]:
     """Start a server for a store (without waiting for it) and end it with the block."""
-    given = os.environ.get("PREFECT_API_URL")
+    home = home_in(store)
+    server = given_server(home) or start_server(home, LOOPBACK, free_port())
+    try:
+        yield server
+    finally:
+        leave_prefect()
+        if server.tied is not None:
+            server.tied.end()
+
+
+def home_in(store: Store) -> Path:
+    """The folder of a store that is Prefect's home; UserError where it cannot be made."""
     home = local_path(join(store.url, "prefect"))
     if home is None:
         raise UserError(
@@ -95,57 +118,61 @@ def prefect_server(store: Store) -> Iterator[Server]:
             f"cannot make the store {store.url}: {error.strerror or error}; name another with "
             "--store, or fix the permissions"
         ) from error
-    if given:
-        yield Server(given.rstrip("/").removesuffix("/api"), str(home), None)
-        return
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    environment = os.environ | {
-        "PREFECT_HOME": str(home),
-        "PREFECT_API_URL": f"{url}/api",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
-        "DO_NOT_TRACK": "1",
-    }
-    command = ["-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    return home
+
+
+def given_server(home: Path) -> Server | None:
+    """The server that PREFECT_API_URL names, if it names one."""
+    given = os.environ.get("PREFECT_API_URL")
+    return Server(given.rstrip("/").removesuffix("/api"), str(home), None) if given else None
+
+
+def start_server(home: Path, host: str, port: int) -> Server:
+    """Start one without waiting for it; what it prints goes to `server.log` in its home."""
     with (home / "server.log").open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, *command],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            start_new_session=True,
-        )
+        started = tied(command(host, port), GRACE_S, log, environment(home, host, port))
+    return Server(own_url(host, port), str(home), started)
+
+
+def command(host: str, port: int) -> list[str]:
+    start = ["-m", "prefect", "server", "start", "--host", host, "--port", str(port)]
+    return [sys.executable, *start]
+
+
+def environment(home: Path, host: str, port: int) -> dict[str, str]:
+    own = {"PREFECT_HOME": str(home), "PREFECT_API_URL": f"{own_url(host, port)}/api"}
+    # Leases in memory are lost when a server is started again, and runs that hold one crash.
+    own["PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE"] = LEASES
+    if host in EVERYWHERE:  # what a browser elsewhere asks
+        own["PREFECT_SERVER_UI_API_URL"] = f"http://{socket.gethostname()}:{port}/api"
+    return os.environ | OFFLINE | own
+
+
+def own_url(host: str, port: int) -> str:
+    """Where this machine reaches a server that listens on `host`."""
+    return f"http://{LOOPBACK if host in EVERYWHERE else host}:{port}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server that listens on `host`."""
     try:
-        yield Server(url, str(home), process)
-    finally:
-        leave_prefect()
-        _end(process)
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
-def free_port() -> int:
-    for port in range(FIRST_PORT, FIRST_PORT + NUM_PORTS):
+def free_port(host: str = LOOPBACK, first: int | None = None) -> int:
+    """The first free port from `first` on, else from FIRST_PORT."""
+    first = first or FIRST_PORT
+    for port in range(first, first + NUM_PORTS):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind(("127.0.0.1", port))
+                probe.bind((host, port))
             except OSError:
                 continue
             return port
     raise UserError(
-        f"ports {FIRST_PORT} to {FIRST_PORT + NUM_PORTS - 1} are all taken; free one, set "
+        f"ports {first} to {first + NUM_PORTS - 1} of {host} are all taken; free one, set "
         "PREFECT_API_URL to a server that runs, or use --no-server"
     )
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """SIGTERM to the whole group, SIGKILL to what is left of it."""
-    for sign in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, sign)
-            process.wait(10)
-        except ProcessLookupError:
-            return
-        except subprocess.TimeoutExpired:
-            continue

@@ -65,7 +65,7 @@ def test_a_server_that_is_given_is_used_and_none_is_started(
 ) -> None:
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
     with prefect_server(Store.at(str(tmp_path))) as given:
-        assert given.process is None
+        assert given.tied is None
         assert given.ui_url == "http://127.0.0.1:9"
         with pytest.raises(UserError, match="no Prefect server answers at PREFECT_API_URL"):
             given.ready()

@@ -1,0 +1,91 @@
+"""What Prefect does by itself with the runs of a pool: three automations, each with its switch.
+
+    crashed   a run whose heartbeats stop is marked as crashed
+    restart   a run that crashed is started once more, as itself, with the same parameters
+    train     a new mixture starts a training (off until somebody switches it on)
+
+A worker reports a run whose process died at once; heartbeats tell of one whose worker and machine
+are gone as well. A run that starts again goes on from its last checkpoint. That it was started
+before is told by Prefect's own count of its starts, so a second crash stays one.
+
+`register` makes what is missing, by name, and leaves alone what is there: what somebody switched or
+changed in the UI stays as it is.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from prefect.automations import AutomationCore
+
+HEARTBEAT_S = 30  # the shortest that Prefect sends
+SILENCE_S = 150.0  # a server that is started again misses some heartbeats
+CRASHED = "mmbert: a run that is heard no more has crashed"
+RESTART = "mmbert: a run that crashed starts once more"
+ENDS = ("Completed", "Failed", "Cancelled", "Crashed", "Paused", "Suspended")
+
+
+def register(pool: str, silence_s: float = SILENCE_S) -> None:
+    """Make the automations of a work pool that the server does not have yet."""
+    from prefect.automations import Automation
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        for wanted in (crashed(pool, silence_s), restart(pool)):
+            if not client.read_automations_by_name(wanted.name):
+                Automation(**dict(wanted)).create()
+
+
+def crashed(pool: str, silence_s: float) -> AutomationCore:
+    from prefect.automations import AutomationCore, ChangeFlowRunState, EventTrigger, Posture
+    from prefect.client.schemas.objects import StateType
+
+    heartbeat = "prefect.flow-run.heartbeat"
+    trigger = EventTrigger(
+        posture=Posture.Proactive,
+        after={heartbeat},
+        expect={heartbeat, *(f"prefect.flow-run.{state}" for state in ENDS)},
+        match={"prefect.resource.id": "prefect.flow-run.*"},
+        match_related=_of_pool(pool),
+        for_each={"prefect.resource.id"},
+        threshold=1,
+        within=timedelta(seconds=silence_s),
+    )
+    message = f"Nothing was heard of this run for {silence_s:.0f} seconds."
+    return AutomationCore(
+        name=CRASHED,
+        description="Its process, or its machine, ended without a word.",
+        trigger=trigger,
+        actions=[ChangeFlowRunState(state=StateType.CRASHED, message=message)],
+    )
+
+
+def restart(pool: str) -> AutomationCore:
+    from prefect.automations import AutomationCore, ChangeFlowRunState, EventTrigger, Posture
+    from prefect.client.schemas.objects import StateType
+
+    trigger = EventTrigger(
+        posture=Posture.Reactive,
+        expect={"prefect.flow-run.Crashed"},
+        match={"prefect.resource.id": "prefect.flow-run.*", "prefect.run-count": ["0", "1"]},
+        match_related=_of_pool(pool),
+        for_each={"prefect.resource.id"},
+        threshold=1,
+    )
+    action = ChangeFlowRunState(
+        state=StateType.SCHEDULED,
+        name="AwaitingRetry",
+        message="It crashed, and starts once more; training goes on from its last checkpoint.",
+    )
+    return AutomationCore(
+        name=RESTART,
+        description="With the same parameters, and once: a second crash stays one.",
+        trigger=trigger,
+        actions=[action],
+    )
+
+
+def _of_pool(pool: str) -> dict[str, str | list[str]]:
+    return {"prefect.resource.role": "work-pool", "prefect.resource.name": pool}

@@ -1,0 +1,156 @@
+"""`mmbert serve`: all that the UI needs, on this machine, until Ctrl-C.
+
+    server    Prefect's API and UI (none is started where PREFECT_API_URL names one)
+    viewer    read-only pages of the store, which artifacts link to
+    worker    takes runs from the work pool `mmbert`, a process each
+
+On the server it registers the pool, the deployments with their forms and the automations. Each of
+the three is started again when it ends (a kill -9, say), on the same port, and all of them end with
+this process, whichever way that ends: Ctrl-C gives runs the time for a checkpoint.
+
+Only this machine reaches it, unless `--host` says otherwise; that needs Prefect's own variable
+PREFECT_SERVER_API_AUTH_STRING=USER:PASSWORD, which the viewer asks for as well.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from flows import server as prefect
+from flows import stages, training
+from flows.console import console
+from flows.orchestrate import leave_prefect
+from flows.serve.forms import RECIPES_VARIABLE
+from flows.serve.service import Service
+from flows.server import OFFLINE, Server, free_port, given_server, home_in, is_loopback
+from flows.viewer.links import VIEWER_URL
+from schemas.errors import UserError
+from schemas.store import Store, local_path
+
+AUTH = "PREFECT_SERVER_API_AUTH_STRING"
+VIEWER_PORT = 4300
+POLL_S = 0.5
+WORKER_GRACE_S = training.GRACE_S + 60
+
+
+def serve(store_url: str, recipes: Path | None, host: str, port: int | None) -> None:
+    """Start everything, print where it is, and keep it running until Ctrl-C or SIGTERM."""
+    store = Store.at(store_url)
+    _require_auth(host)
+    if recipes is not None and not recipes.is_dir():
+        raise UserError(f"--recipes {recipes}: no such folder; name one that holds *.toml recipes")
+    if auth := os.environ.get(AUTH):
+        os.environ.setdefault("PREFECT_API_AUTH_STRING", auth)  # of the clients started here
+    if recipes is not None:
+        os.environ[RECIPES_VARIABLE] = str(recipes.absolute())
+    home = home_in(store)
+    services: list[Service] = []
+    try:
+        server = _server(home, host, port, services)
+        viewer_url = _viewer(store, home, host, services)
+        console.say(f"mmbert serve, store {store.url}")
+        server.ready()
+        _register(store)
+        _worker(home, services)
+        _say_where(server, viewer_url, store)
+        _keep(services)
+    except KeyboardInterrupt:
+        console.say("  ending: runs get the time for a checkpoint; Ctrl-C again ends them at once")
+    finally:
+        leave_prefect()
+        for service in reversed(services):  # the worker first: its runs tell the server how it went
+            service.end()
+    console.say("  ended")
+
+
+def _require_auth(host: str) -> None:
+    if is_loopback(host):
+        return
+    user, colon, password = os.environ.get(AUTH, "").partition(":")
+    if not (user and colon and password):
+        raise UserError(
+            f"--host {host}: others could start programs here; set {AUTH}=USER:PASSWORD first, or "
+            "leave --host out"
+        )
+
+
+def _server(home: Path, host: str, port: int | None, services: list[Service]) -> Server:
+    if given := given_server(home):
+        return given
+    free = free_port(host, port)
+    if port not in (None, free):
+        console.say(f"  port {port} is taken, the server takes {free}")
+    environment = prefect.environment(home, host, free)
+    started = Service("server", prefect.command(host, free), environment, home, prefect.GRACE_S)
+    services.append(started)
+    started.start()
+    return Server(prefect.own_url(host, free), str(home), started.tied)
+
+
+def _viewer(store: Store, home: Path, host: str, services: list[Service]) -> str | None:
+    """Start the store's pages; returns their address, which runs are told, too."""
+    if find_spec("flows.viewer.__main__") is None:
+        return None
+    port = free_port(host, VIEWER_PORT)
+    command = [sys.executable, "-m", "flows.viewer", store.url]
+    command += ["--host", host, "--port", str(port)]
+    viewer = Service("viewer", command, os.environ.copy(), home, prefect.GRACE_S)
+    services.append(viewer)
+    viewer.start()
+    os.environ[VIEWER_URL] = prefect.own_url(host, port)
+    return os.environ[VIEWER_URL]
+
+
+def _register(store: Store) -> None:
+    from flows.serve.automations import register
+    from flows.serve.deployments import POOL, deploy
+    from flows.serve.worker import make_pool
+
+    with console.stage("deployments") as stage:
+        make_pool()
+        names = deploy(store.url)
+        register(POOL)
+        stage.result = ", ".join(names)
+
+
+def _worker(home: Path, services: list[Service]) -> None:
+    from flows.serve.worker import COMMAND, SETTINGS
+
+    environment = os.environ | OFFLINE | SETTINGS
+    command = [sys.executable, *COMMAND]
+    worker = Service("worker", command, environment, home, WORKER_GRACE_S)
+    services.append(worker)
+    worker.start()
+
+
+def _say_where(server: Server, viewer_url: str | None, store: Store) -> None:
+    console.say(f"  Prefect UI  {server.ui_url}")
+    console.say(f"  forms       {server.ui_url}/deployments")
+    if viewer_url:
+        console.say(f"  store       {viewer_url}")
+    for run_json in finished_runs(store):
+        console.say(f"  finished    {run_json.parent}")
+    console.say("  Ctrl-C ends it")
+
+
+def _keep(services: Sequence[Service]) -> None:
+    """Start again what ends, until somebody ends this."""
+    while True:
+        for service in services:
+            if service.has_ended():
+                status = service.start_again()
+                console.say(f"  the {service.name} ended ({status}) and was started again")
+        time.sleep(POLL_S)
+
+
+def finished_runs(store: Store) -> list[Path]:
+    """The run.json of every run that was trained to its end, the latest last."""
+    folder = local_path(store.url)
+    found = folder.glob("runs/*/run.json") if folder else ()
+    done = [run_json for run_json in found if stages.is_finished(run_json)]
+    return sorted(done, key=lambda run_json: run_json.with_name("models").stat().st_mtime)
