@@ -35,13 +35,14 @@ def _mix(x: int) -> int:
     return x ^ (x >> 31)
 
 
-def _mix_array(x: U64) -> U64:
-    x = x ^ (x >> np.uint64(30))  # and from here in place: most of a plan's time is memory's
-    x *= np.uint64(_M1)
-    x ^= x >> np.uint64(27)
-    x *= np.uint64(_M2)
-    x ^= x >> np.uint64(31)
-    return x
+def _mix_in_place(x: U64, scratch: U64) -> None:
+    # Most of a plan's time would be memory's that is new: no array is made here.
+    for shift, factor in ((30, _M1), (27, _M2)):
+        np.right_shift(x, shift, out=scratch)
+        x ^= scratch
+        x *= np.uint64(factor)
+    np.right_shift(x, 31, out=scratch)
+    x ^= scratch
 
 
 def keyed(*parts: int) -> int:
@@ -54,4 +55,10 @@ def keyed(*parts: int) -> int:
 
 def keyed_array(key: int | U64, values: U64) -> U64:
     """`keyed(..., value)` for each value; key = `keyed(...)` of the parts before, one or each."""
-    return _mix_array(np.uint64(key) ^ _mix_array(values.astype(np.uint64) + np.uint64(_GOLDEN)))
+    hashes = values.astype(np.uint64)
+    hashes += np.uint64(_GOLDEN)
+    scratch = np.empty_like(hashes)
+    _mix_in_place(hashes, scratch)
+    hashes ^= np.uint64(key)
+    _mix_in_place(hashes, scratch)
+    return hashes

@@ -25,7 +25,7 @@ from schemas.figures import taus
 from schemas.ledger import Frozen, Ledger
 from schemas.store import Store, join, read_bytes, write_bytes, write_json
 
-ORDER_VERSION = 1  # the arithmetic of order, packs and masks; bumped when any of it changes
+ORDER_VERSION = 2  # the arithmetic of order, packs and masks; bumped when any of it changes
 
 SHARDS = pa.schema(
     [

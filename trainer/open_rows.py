@@ -72,21 +72,25 @@ class OpenRows:
         pairs = zip(shards.tolist(), epochs.tolist(), strict=True)
         wanted = dict(zip(pairs, zip(first.tolist(), last.tolist(), strict=True), strict=True))
         missing = [pair for pair, (a, b) in wanted.items() if not self._has(pair, a, b)]
+        found: dict[Pair, I32] = {}
         for part in self._parts(missing):
             for pair, rows in zip(part, self._read(part), strict=True):
                 a, b = wanted[pair]
-                ahead = max(_WINDOWS_AHEAD * (b - a), _FEWEST_ROWS)
+                found[pair] = rows[:, a:b]
                 self._drop(pair)
-                self._open[pair] = _Kept(a, rows[:, a : max(b, a + ahead)].copy())
-                self._num_rows += self._open[pair].size
-        found = []
-        for pair, (a, b) in wanted.items():
+                if b < rows.shape[1]:  # else its epoch is over
+                    ahead = max(_WINDOWS_AHEAD * (b - a), _FEWEST_ROWS)
+                    self._open[pair] = _Kept(a, rows[:, a : a + ahead].copy())
+                    self._num_rows += self._open[pair].size
+                    found[pair] = self._open[pair].rows[:, : b - a]
+        for pair in wanted.keys() - found.keys():
+            a, b = wanted[pair]
             self._open.move_to_end(pair)
             kept = self._open[pair]
-            found.append(kept.rows[:, a - kept.first : b - kept.first])
+            found[pair] = kept.rows[:, a - kept.first : b - kept.first]
         while self._num_rows > _KEPT_ROWS and len(self._open) > len(wanted):
             self._drop(next(iter(self._open)))
-        return found
+        return [found[pair] for pair in wanted]
 
     def _has(self, pair: Pair, first: int, last: int) -> bool:
         kept = self._open.get(pair)
@@ -121,7 +125,7 @@ class OpenRows:
         """All rows of pairs, views of one table."""
         shards, epochs = (np.array(column) for column in zip(*pairs, strict=True))
         digests: U64 = self._shards.digests[shards]
-        offsets = [self._shards.mapped(shard).offsets for shard, _ in pairs]
+        offsets = [shard.offsets for shard in self._shards.mapped(shards.tolist())]
         num_documents = np.array([each.size - 1 for each in offsets])
         begins = np.concatenate([each[:-1] for each in offsets])
         lengths = np.concatenate([each[1:] for each in offsets]) - begins

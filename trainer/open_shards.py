@@ -78,10 +78,10 @@ class OpenShards:
         with self._lock:
             return self._get(index).table
 
-    def mapped(self, index: int) -> Shard:
-        """A shard to plan with; none of its tokens is read."""
+    def mapped(self, indexes: Sequence[int]) -> list[Shard]:
+        """Shards to plan with; none of their tokens is read."""
         with self._lock:
-            return self._get(index)
+            return [self._get(index) for index in indexes]
 
     def url(self, index: int) -> str:
         return self._store.resolve(self._urls[index])

@@ -131,7 +131,8 @@ class Planner:
         row = np.repeat(found.row, found.num_rows) + within(found.num_rows)
 
         kept = np.flatnonzero(self._delivered(window, found, rows[DOCUMENT]))
-        hashes = row_hashes(self._key, window, self._ids[stratum[kept]], row[kept])
+        each = np.bincount(stratum[kept], minlength=self._ids.size)
+        hashes = row_hashes(self._key, window, self._ids, each, row[kept])
         lengths = rows[LENGTH][kept] + 2
         order, bounds = arrange(self._key, window, hashes, lengths, self._manifest.packing)
         order = kept[order]

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from schemas.rows import I64, cut
 from trainer.mask import Masked, mask
-from trainer.pack import best_fit
+from trainer.pack import fit
 
 MEDIAN, SPREAD = 400, 1.1
 DRAWN = 8  # packs for each that is used
@@ -83,7 +83,7 @@ class Pack:
 def draw(
     phase: Phase, pack_tokens: int, vocab_size: int, num_packs: int, device: torch.device
 ) -> list[Pack]:
-    """The first of a window's packs; best fit leaves the last ones open."""
+    """The first of a window's packs; the last ones are left open."""
     numbers = np.random.default_rng(0)
     tokens = DRAWN * num_packs * pack_tokens
     mean = MEDIAN * np.exp(SPREAD**2 / 2)
@@ -92,7 +92,7 @@ def draw(
     keys = numbers.integers(1 << 62, size=documents.size).astype(np.uint64)
     lengths = cut(documents, phase.context, keys)[2] + 2  # BOS and EOS
     lengths = numbers.permutation(lengths)
-    of_row, _ = best_fit(lengths, Packing(pack_tokens))
+    of_row, _ = fit(lengths, Packing(pack_tokens))
     packs = []
     for number in range(num_packs):
         rows = [_row(numbers, int(n), phase, vocab_size) for n in lengths[of_row == number]]
@@ -144,7 +144,7 @@ def _packed(
     sizes = np.array([row.ids.size for row in rows])
     starts = np.cumsum(sizes) - sizes
     rest = pack_tokens - int(sizes.sum())
-    assert rest <= context, "a pack that best fit left open"
+    assert rest <= context, "a pack that was left open"
     ids = np.concatenate([*(row.ids for row in rows), np.full(rest, Special().pad)])
     bounds = np.concatenate([[0], np.cumsum(np.append(sizes, rest))]).astype(np.int32)
     positions = np.arange(pack_tokens) - np.repeat(bounds[:-1], np.diff(bounds))

@@ -30,7 +30,7 @@ def url(tmp_path: Path) -> str:
 def test_each_table_holds_the_rows_of_its_shard(url: str) -> None:
     phase = Phase(url)
     for shard, rows in zip(SHARDS, phase.rows.of(*whole(phase)), strict=True):
-        opened = phase.shards.mapped(int(shard))
+        opened = phase.shards.mapped([int(shard)])[0]
         assert rows.shape[1] == phase.shards.num_rows[shard]
         assert (opened.offsets[rows[DOCUMENT]] + rows[START] == rows[BEGIN]).all()
         ends = rows[START] + rows[LENGTH]

@@ -64,10 +64,10 @@ def test_what_is_no_snapshot_is_left_alone(trained: Path) -> None:
     folder = trained.parent / "snapshots"
     (folder / "decay-2-notes").mkdir()
     (folder / "notes.txt").touch()
-    (folder / "decay-2-7").touch()
+    (folder / "decay-2-9999").touch()
     with alone(trained) as session:
         found = [path.name for path in snapshots(session, "decay-2")]
-    for stray in ("notes.txt", "decay-2-7"):
+    for stray in ("notes.txt", "decay-2-9999"):
         (folder / stray).unlink()
     (folder / "decay-2-notes").rmdir()
     assert found == [f"decay-2-{step}" for step in steps_of(trained, "decay-2")]
