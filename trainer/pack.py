@@ -136,7 +136,9 @@ def _next_fit(lengths: I64, packing: Packing) -> tuple[I64, list[int], list[int]
     """Rows bounds[j]:bounds[j + 1] in pack j; the packs that rows still fit in, as room * 2**32 +
     number, sorted; and how many more pieces each pack may hold."""
     ends = memoryview(np.cumsum(lengths))
-    bounds, open_packs, places = [0], [], []
+    bounds = [0]
+    open_packs: list[int] = []
+    places: list[int] = []
     begin = done = 0
     while begin < lengths.size:
         most = min(begin + packing.max_pieces, lengths.size)
