@@ -135,7 +135,7 @@ def fit(lengths: I64, packing: Packing) -> tuple[I64, int]:
 def _next_fit(lengths: I64, packing: Packing) -> tuple[I64, list[int], list[int]]:
     """Rows bounds[j]:bounds[j + 1] in pack j; the packs that rows still fit in, as room * 2**32 +
     number, sorted; and how many more pieces each pack may hold."""
-    ends = memoryview(np.cumsum(lengths))
+    ends = np.cumsum(lengths).data
     bounds = [0]
     open_packs: list[int] = []
     places: list[int] = []
