@@ -28,11 +28,13 @@ class Figure(BaseModel):
 class HeldoutScore(BaseModel):
     """One line of kind "heldout"; languages too small for a figure are pooled in two ways.
 
-    `phase` may also be the model before any phase (untrained, start) or the one made of several.
+    `phase` may also be the model before any phase (untrained, start) or the one made of several;
+    `clock` is in tokens of the phase.
     """
 
     phase: str
     step: int
+    clock: int = 0
     macro: float | None
     languages: dict[str, Figure]
     pooled: dict[str, dict[str, Figure]] = {}  # by script and by phase of entry

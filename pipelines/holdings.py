@@ -75,7 +75,7 @@ class Holdings:
 
 def holdings(store: Store) -> Holdings:
     """Everything in a store; UserError for a record that another version has written."""
-    sizes = _sizes(store)
+    sizes = list_files(store)
     by_folder: dict[str, list[Files]] = {}
     for url, size in sizes.items():
         parts = url[len(store.url) + 1 :].split("/")
@@ -133,7 +133,8 @@ def _read(url: str, load: Callable[[str], T]) -> T:
         ) from error
 
 
-def _sizes(store: Store) -> dict[str, Files]:
+def list_files(store: Store) -> dict[str, Files]:
+    """Every file of a store, or of a folder of one, by URL."""
     if not exists(store.url):
         return {}
     fs, path = fsspec.core.url_to_fs(store.url)

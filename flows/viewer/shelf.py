@@ -1,0 +1,195 @@
+"""What a store holds, as the viewer shows it, remembered between two looks.
+
+In: a store, of any size and protocol. Out: a `View`. Records are content-addressed, so each is read
+once; names and sizes are listed anew as often as a tenth of the time allows. A record that cannot
+be read is named and takes nothing else with it.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from dataclasses import dataclass
+
+from flows.story import Story, StoryFile
+from flows.viewer.records import Found, Records
+from pipelines.card.facts import Tally
+from pipelines.holdings import Files, HeldManifest, HeldRun, HeldStratum, list_files
+from schemas.manifest import Manifest
+from schemas.run import Run
+from schemas.store import Store, join
+from schemas.stratum import HELDOUT, Stratum
+
+SHARE_OF_TIME = 10  # a look that took a second is good for ten
+RECENTLY_S = 300.0  # whose log was written since is in training
+
+
+@dataclass(frozen=True)
+class SeenRun:
+    """A run with the story that its log tells; None where there is no log."""
+
+    held: HeldRun
+    story: Story | None
+    has_report: bool
+    log_written: float  # seconds since 1970
+
+    @property
+    def name(self) -> str:
+        return self.held.folder.rsplit("/", 1)[1]
+
+    @property
+    def state(self) -> str:
+        if set(self.held.run.models).issubset(self.held.made):
+            return "finished"
+        if self.story is None:
+            return "not begun"
+        return "training" if time.time() - self.log_written < RECENTLY_S else "stopped"
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a source has in one tier, over all languages."""
+
+    name: str
+    tier: str
+    tally: Tally
+    num_bytes: int  # of its shards
+
+
+@dataclass(frozen=True)
+class View:
+    store: Store
+    runs: tuple[SeenRun, ...]  # the newest first
+    mixtures: tuple[HeldManifest, ...]  # by recipe; the phases as they were built, newest first
+    strata: tuple[HeldStratum, ...]
+    sources: tuple[Source, ...]
+    broken: dict[str, str]  # why a URL cannot be read
+
+    def run(self, name: str) -> SeenRun | None:
+        return next((run for run in self.runs if run.name == name), None)
+
+    def mixture(self, path: str) -> HeldManifest | None:
+        """By recipe/phase/id."""
+        folder = self.store.resolve(f"manifests/{path}")
+        return next((held for held in self.mixtures if held.folder == folder), None)
+
+    def stratum(self, path: str) -> HeldStratum | None:
+        """By source/language/tier/id."""
+        folder = self.store.resolve(f"strata/{path}")
+        return next((held for held in self.strata if held.folder == folder), None)
+
+
+class Shelf:
+    """One store, looked at by several threads."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._lock = threading.Lock()
+        self._records = Records()
+        self._stories: dict[str, StoryFile] = {}
+        self._view: View | None = None
+        self._good_until = 0.0
+
+    def view(self) -> View:
+        with self._lock:
+            if self._view is None or time.monotonic() > self._good_until:
+                start = time.monotonic()
+                self._view = self._look()
+                end = time.monotonic()
+                self._good_until = end + SHARE_OF_TIME * (end - start)
+            return self._view
+
+    def _look(self) -> View:
+        files: dict[str, Files] = {}
+        for top in ("manifests", "runs", "strata"):
+            files |= list_files(Store(join(self.store.url, top)))
+        broken: dict[str, str] = {}
+        strata = self._records.read(files, "stratum.json", Stratum, broken)
+        mixtures = self._records.read(files, "manifest.json", Manifest, broken)
+        runs = self._records.read(files, "run.json", Run, broken)
+        sizes: dict[str, int] = {}
+        for url, file in files.items():
+            folder = url.rsplit("/", 1)[0]
+            sizes[folder] = sizes.get(folder, 0) + file.num_bytes
+
+        def sized(found: Found[Stratum] | Found[Manifest]) -> Files:
+            return Files(sizes[found.folder], found.written)
+
+        names = self._names(files)
+        held = [
+            HeldManifest(m.folder, m.record, tuple(names.get(m.folder, ())), sized(m))
+            for m in mixtures
+        ]
+        # The phases of a recipe are written in their order, by one build.
+        first = {(m.manifest.recipe, m.manifest.phase): m.files.written for m in reversed(held)}
+        for m in held:
+            key = m.manifest.recipe, m.manifest.phase
+            first[key] = min(first[key], m.files.written)
+        held.sort(
+            key=lambda m: (
+                m.manifest.recipe,
+                first[m.manifest.recipe, m.manifest.phase],
+                m.manifest.phase,
+                "main" not in m.names,
+                -m.files.written,
+            )
+        )
+        kept = tuple(HeldStratum(s.folder, s.record, sized(s)) for s in strata)
+        seen = [self._run(found, files) for found in runs]
+        return View(
+            self.store,
+            tuple(sorted(seen, key=lambda run: -run.held.files.written)),
+            tuple(held),
+            kept,
+            tuple(_sources(kept)),
+            broken,
+        )
+
+    def _names(self, files: dict[str, Files]) -> dict[str, list[str]]:
+        """The names of manifests by their folders; a name may point elsewhere tomorrow."""
+        found: dict[str, list[str]] = {}
+        start = join(self.store.url, "manifests") + "/"
+        for url, file in files.items():
+            parts = url.removeprefix(start).split("/")
+            if url.startswith(start) and len(parts) == 3 and url.endswith(".json"):
+                data = self._records.bytes_of(url, file)
+                try:
+                    target = str(json.loads(data)["manifest"])
+                except (ValueError, KeyError, TypeError):
+                    continue
+                folder = join(url.rsplit("/", 1)[0], target)
+                found.setdefault(folder, []).append(parts[2].removesuffix(".json"))
+        return {folder: sorted(names) for folder, names in found.items()}
+
+    def _run(self, found: Found[Run], files: dict[str, Files]) -> SeenRun:
+        start = found.folder + "/"
+        mine = {url.removeprefix(start): f for url, f in files.items() if url.startswith(start)}
+        made = {url.split("/")[1] for url in mine if url.startswith("models/")}
+        models = tuple(name for name in found.record.models if name in made)
+        log = mine.get("log.jsonl")
+        last = max((f.written for f in (found, *mine.values())), default=0.0)
+        size = Files(sum(f.num_bytes for f in mine.values()), last)
+        url = join(found.folder, "log.jsonl")
+        story = self._stories.setdefault(url, StoryFile(url)).read() if log else None
+        return SeenRun(
+            HeldRun(found.folder, found.record, models, size),
+            story,
+            "report/index.html" in mine,
+            log.written if log else 0.0,
+        )
+
+
+def _sources(strata: tuple[HeldStratum, ...]) -> list[Source]:
+    """By source and tier; held-out text last."""
+    groups: dict[tuple[bool, str, str], list[HeldStratum]] = {}
+    for held in strata:
+        name = held.stratum.name
+        groups.setdefault((name.tier == HELDOUT, name.source, name.tier), []).append(held)
+    found = []
+    for (_, source, tier), mine in sorted(groups.items(), key=lambda item: item[0]):
+        tally = Tally(source)
+        for held in mine:
+            tally.add(held.stratum)
+        found.append(Source(source, tier, tally, sum(held.files.num_bytes for held in mine)))
+    return found
