@@ -12,11 +12,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import datetime
 
 from flows.orchestrate import in_flow_run, note
 
 LIMIT = "mmbert-training"
-LEASE_S = 90.0
+LEASE_S = 120.0
 POLL_S = 5.0
 TRAINING = "Training"  # names of states; both are of Prefect's type RUNNING
 WAITING = "WaitingToTrain"
@@ -41,7 +42,7 @@ def training_slot() -> Iterator[None]:
                 held.enter_context(slot)
                 break
             except ConcurrencySlotAcquisitionError:
-                waits = f"waits until {_who_trains()} has ended"
+                waits = _what_for()
                 if waits != told:
                     told = waits
                     note(told)
@@ -63,8 +64,8 @@ def _is_limited() -> bool:
     return True
 
 
-def _who_trains() -> str:
-    """The runs whose state says that they train."""
+def _what_for() -> str:
+    """The runs whose state says that they train, in a sentence."""
     from prefect import get_client
     from prefect.client.schemas.filters import (
         FlowRunFilter,
@@ -75,7 +76,14 @@ def _who_trains() -> str:
     training = FlowRunFilterState(name=FlowRunFilterStateName(any_=[TRAINING]))
     with get_client(sync_client=True) as client:
         found = client.read_flow_runs(flow_run_filter=FlowRunFilter(state=training))
-    return " or ".join(sorted(run.name for run in found)) or "another training"
+    told = [f"{run.name} (started {_clock(run.start_time)})" for run in found]
+    if not told:
+        return f"waits for the slot of a run that is gone; it is free within {LEASE_S:.0f} seconds"
+    return f"waits until {' or '.join(sorted(told))} has ended: one training at a time"
+
+
+def _clock(time_: datetime | None) -> str:
+    return time_.astimezone().strftime("%H:%M") if time_ else "just now"
 
 
 def _say(state: str, message: str) -> None:

@@ -105,6 +105,7 @@ def remix(
         phase.strip(), tau, tau_end, max_epochs, shares, pool_tokens, budget_tokens
     )
     plain = job_of(recipe, recipe_file, store, profile, overrides, phase)
+    forms.require_groups(plain.load(), shares)
     made = remixing.remix(
         plain.model_copy(update={"overrides": (*plain.overrides, *changed)}), name
     )

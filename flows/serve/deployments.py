@@ -136,7 +136,7 @@ def _register(
     chosen = {name: value for name, value in there.parameters.items() if value != plain.get(name)}
     renewed = {
         "entrypoint": _entrypoint(deployment),
-        "job_variables": there.job_variables | {"working_dir": os.getcwd()},
+        "pull_steps": _here(),
         "parameter_openapi_schema": schema.model_dump_for_openapi(),
         "parameters": {**wanted, **chosen, "store": found["store"]},
     }
@@ -176,9 +176,14 @@ def _create(
         parameters=parameters,
         parameter_openapi_schema=schema,
         enforce_parameter_schema=True,
-        job_variables={"working_dir": os.getcwd()},
+        pull_steps=_here(),
         schedules=schedules,
     )
+
+
+def _here() -> list[dict[str, dict[str, str]]]:
+    """Paths of recipes start where this program runs; without a step Prefect copies that folder."""
+    return [{"prefect.deployments.steps.set_working_directory": {"directory": os.getcwd()}}]
 
 
 def _entrypoint(deployment: Deployment) -> str:

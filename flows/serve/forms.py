@@ -28,6 +28,7 @@ from schemas.recipe_file import load_recipe, packaged_names
 RECIPES_VARIABLE = "MMBERT_RECIPES"  # names the folder of `mmbert serve --recipes DIR`
 NAME = r"^[a-z][a-z0-9-]*$"
 FIRST_PHASE = "pretrain"
+MULTILINGUAL = "multilingual"  # the group of shares that tau weighs
 
 
 def said(title: str, line: str) -> FieldInfo:
@@ -212,9 +213,20 @@ def require_phase(recipe: Recipe, phase: str) -> str:
     )
 
 
+def require_groups(recipe: Recipe, shares: list[Share]) -> None:
+    """UserError for a share of what the recipe does not read."""
+    known = [MULTILINGUAL, *recipe.sources]
+    for row in shares:
+        if row.group.strip().split("/")[0] not in known:
+            raise UserError(
+                f"Shares, {row.group}: recipe {recipe.name} reads none of this name"
+                f"{_near(row.group, known)}; there are {', '.join(known)}"
+            )
+
+
 def _near(name: str, known: list[str]) -> str:
     near = get_close_matches(name, known, n=1, cutoff=0.4)
-    return f", did you mean {near[0]}?" if near else ""
+    return f" (did you mean {near[0]}?)" if near else ""
 
 
 def job_of(
