@@ -1,11 +1,12 @@
 """Run a command so that nothing of it outlives the process that wanted it, kill -9 included.
 
-    python -m flows.tether PARENT GRACE_S COMMAND...        started by `tied`, never by hand
+    python -m flows.tether PARENT GRACE_S SIGNAL COMMAND...     started by `tied`, never by hand
 
 A tether is a small process between the two. When the command ends, when the tether gets a SIGTERM,
-or when process PARENT is gone, the command gets one SIGTERM, then whatever it left behind does, and
-after GRACE_S seconds all of them get SIGKILL. So a trainer writes its checkpoint even when the one
-who started it was killed. The tether ends as its command did, by the same status or signal.
+or when process PARENT is gone, the command gets SIGNAL, then whatever it left behind gets SIGTERM,
+each once, and after GRACE_S seconds all of them get SIGKILL. So a trainer writes its checkpoint
+even when the one who started it was killed. The tether ends as its command did, by the same status
+or signal.
 
 Families are told by a mark in the environment, FAMILY, which children inherit: torchrun's workers
 lead sessions of their own and lose their parent when torchrun is killed, and a pid may be another's
@@ -57,13 +58,16 @@ def tied(
     grace_s: float,
     output: IO[bytes],
     environment: Mapping[str, str],
+    sign: signal.Signals = signal.SIGTERM,
 ) -> Tied:
     """Start a command that ends with this process, in a session of its own, so that Ctrl-C in a
-    terminal reaches it only through this process."""
+    terminal reaches it only through this process. `sign` is what the command itself gets; its
+    children get a SIGTERM in any case."""
     outer = os.environ.get(FAMILY)
     family = f"{outer}/{uuid4().hex}" if outer else uuid4().hex
+    tether = [sys.executable, "-m", "flows.tether"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "flows.tether", str(os.getpid()), str(grace_s), *command],
+        [*tether, str(os.getpid()), str(grace_s), str(int(sign)), *command],
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=subprocess.STDOUT,
@@ -90,7 +94,7 @@ def kill(pids: Sequence[int] | Mapping[int, int], sign: signal.Signals = signal.
             os.kill(pid, sign)
 
 
-def _keep(parent: int, grace_s: float, command: Sequence[str]) -> int:
+def _keep(parent: int, grace_s: float, sign: int, command: Sequence[str]) -> int:
     """The tether itself; returns the return code of the command as Popen gives it."""
     asked = []
     reader, writer = os.pipe()
@@ -100,8 +104,8 @@ def _keep(parent: int, grace_s: float, command: Sequence[str]) -> int:
     def ask(number: int, frame: FrameType | None) -> None:
         asked.append(number)
 
-    for sign in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(sign, ask)
+    for asking in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(asking, ask)
     signal.signal(signal.SIGCHLD, lambda number, frame: None)
 
     def pause() -> None:
@@ -111,8 +115,7 @@ def _keep(parent: int, grace_s: float, command: Sequence[str]) -> int:
     child = subprocess.Popen(command)
     while child.poll() is None and not asked and os.getppid() == parent:
         pause()
-    if child.poll() is None:
-        child.terminate()
+    child.send_signal(sign)  # of one that has ended, nothing
     told = {child.pid, os.getpid()}
     deadline = time.monotonic() + grace_s
     while left := _left(child):
@@ -136,12 +139,12 @@ def _left(child: subprocess.Popen[bytes]) -> dict[int, int]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    status = _keep(int(arguments[0]), float(arguments[1]), arguments[2:])
+    parent, grace_s, sign = int(arguments[0]), float(arguments[1]), int(arguments[2])
+    status = _keep(parent, grace_s, sign, arguments[3:])
     if status < 0:
-        sign = signal.Signals(-status)
-        if sign not in (signal.SIGKILL, signal.SIGSTOP):
-            signal.signal(sign, signal.SIG_DFL)
-        os.kill(os.getpid(), sign)
+        if status != -signal.SIGKILL:
+            signal.signal(-status, signal.SIG_DFL)
+        os.kill(os.getpid(), -status)
     return status
 
 

@@ -17,23 +17,33 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from flows.serve.assets import PUBLISHED
+
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from prefect.automations import AutomationCore
 
 HEARTBEAT_S = 30  # the shortest that Prefect sends
 SILENCE_S = 150.0  # a server that is started again misses some heartbeats
+BURST_S = 60.0  # in which a build tells of its mixtures
 CRASHED = "mmbert: a run that is heard no more has crashed"
 RESTART = "mmbert: a run that crashed starts once more"
+TRAIN = "mmbert: a new mixture starts a training"
 ENDS = ("Completed", "Failed", "Cancelled", "Crashed", "Paused", "Suspended")
 
 
 def register(pool: str, silence_s: float = SILENCE_S) -> None:
-    """Make the automations of a work pool that the server does not have yet."""
+    """Make the automations of a work pool that the server does not have yet.
+
+    The deployments must be there.
+    """
     from prefect.automations import Automation
     from prefect.client.orchestration import get_client
 
     with get_client(sync_client=True) as client:
-        for wanted in (crashed(pool, silence_s), restart(pool)):
+        training = client.read_deployment_by_name("train/train")
+        for wanted in (crashed(pool, silence_s), restart(pool), train(training.id)):
             if not client.read_automations_by_name(wanted.name):
                 Automation(**dict(wanted)).create()
 
@@ -85,6 +95,46 @@ def restart(pool: str) -> AutomationCore:
         trigger=trigger,
         actions=[action],
     )
+
+
+def train(deployment: UUID) -> AutomationCore:
+    """Switched off. The event is that of flows/serve/assets.py; a build tells of every phase's
+    mixture at once, and starts one training."""
+    from prefect.automations import AutomationCore, EventTrigger, Posture, RunDeployment
+
+    trigger = EventTrigger(
+        posture=Posture.Reactive,
+        expect={PUBLISHED},
+        match={"prefect.resource.id": "mmbert://manifest/*"},
+        for_each={"mmbert.recipe", "mmbert.name", "mmbert.store"},
+        threshold=1,
+        within=timedelta(seconds=BURST_S),
+    )
+    mixtures = (
+        "[{% if event.resource['mmbert.name'] != 'main' %}"
+        "\"{{ event.resource['mmbert.phase'] }}={{ event.resource['mmbert.name'] }}\""
+        "{% endif %}]"
+    )
+    action = RunDeployment(
+        source="selected",
+        deployment_id=deployment,
+        parameters={
+            "recipe_file": _filled_in("{{ event.resource['mmbert.recipe'] }}"),
+            "store": _filled_in("{{ event.resource['mmbert.store'] }}"),
+            "mixtures": {"__prefect_kind": "json", "value": _filled_in(mixtures)},
+        },
+    )
+    return AutomationCore(
+        name=TRAIN,
+        description="Of a build: one training; of a remix: one with the new mixture.",
+        enabled=False,
+        trigger=trigger,
+        actions=[action],
+    )
+
+
+def _filled_in(template: str) -> dict[str, str]:
+    return {"__prefect_kind": "jinja", "template": template}
 
 
 def _of_pool(pool: str) -> dict[str, str | list[str]]:

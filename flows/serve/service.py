@@ -5,6 +5,7 @@ What it prints goes to NAME.log in Prefect's home. One that ends again and again
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ class Service:
     environment: Mapping[str, str]
     home: Path
     grace_s: float
+    sign: signal.Signals = signal.SIGTERM  # what it gets at its end, and its children a SIGTERM
     tied: Tied | None = None
     started_s: float = 0.0
     ends: list[int] = field(default_factory=list)  # statuses of the ends in a row
@@ -34,7 +36,7 @@ class Service:
     def start(self) -> None:
         self.started_s = time.monotonic()
         with self.log.open("ab") as output:
-            self.tied = tied(self.command, self.grace_s, output, self.environment)
+            self.tied = tied(self.command, self.grace_s, output, self.environment, self.sign)
 
     def has_ended(self) -> bool:
         return self.tied is not None and self.tied.process.poll() is not None

@@ -15,6 +15,7 @@ PREFECT_SERVER_API_AUTH_STRING=USER:PASSWORD, which the viewer asks for as well.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -123,7 +124,8 @@ def _worker(home: Path, services: list[Service]) -> None:
 
     environment = os.environ | OFFLINE | SETTINGS
     command = [sys.executable, *COMMAND]
-    worker = Service("worker", command, environment, home, WORKER_GRACE_S)
+    # Asked to end, it would kill its runs without a word; killed, it leaves that to the tether.
+    worker = Service("worker", command, environment, home, WORKER_GRACE_S, signal.SIGKILL)
     services.append(worker)
     worker.start()
 
