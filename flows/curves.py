@@ -110,7 +110,7 @@ def heldout_plot(run: Run, story: Story) -> str | None:
         kind = "line thick" if name == MEAN else "line"
         parts += [svg.line(points, colours[name], kind)]
         told = "mean" if name == MEAN else language_name(name)
-        ends.append((points[-1][1], f"{told[:16]} {bits(values[-1][1])}", colours[name]))
+        ends.append((points[-1][1], f"{told[:14]} {bits(values[-1][1])}", colours[name]))
     return svg.svg([*parts, *svg.apart(ends)], "Bits per byte of held-out text by tokens")
 
 

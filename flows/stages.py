@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from flows.console import console
 from flows.job import Profile
+from flows.live_training import show_training
 from flows.orchestrate import task
 from flows.scores import (
     Event,
@@ -212,17 +213,22 @@ def train(run_url: str, phase: str | None, profile: Profile, fresh: bool) -> lis
         _set_aside(run_json)
     if is_finished(run_json, phase):
         console.say(f"  = training   finished before: {run_json.parent}")
-        return read_events(run_json.with_name("log.jsonl"))
+        log = read_events(run_json.with_name("log.jsonl"))
+        with show_training(run, run_url) as shown:
+            for event in log:
+                shown.take(event)
+        return log
 
     wanted = [found for found in run.phases if phase in (None, found.name)]
     trained = trained_phases(run_json, run)
     budgets = {p.name: p.settings.budget_tokens for p in wanted if p.name not in trained}
     events: list[Event] = []
     warned: set[str] = set()
-    with console.stage("training") as stage:
+    with console.stage("training") as stage, show_training(run, run_url) as shown:
 
         def watch(event: Event) -> None:
             events.append(event)
+            shown.take(event)
             if isinstance(event, TrainingWarning) and event.text not in warned:
                 warned.add(event.text)
                 console.say(f"    {event.text}")
@@ -232,9 +238,11 @@ def train(run_url: str, phase: str | None, profile: Profile, fresh: bool) -> lis
                 left = sum(budgets.values()) - done
                 line = _line(event, left / max(1, budgets[event.phase] - event.tokens))
                 stage.progress(line, done, sum(budgets.values()))
+                shown.progress(line, done, sum(budgets.values()))
             elif isinstance(event, PhaseEvent) and event.phase == RELEASE:
                 done = sum(budgets.values())
                 stage.progress("the models are merged and scored", done, done)
+                shown.progress("the models are merged and scored", done, done)
             elif isinstance(event, PhaseEvent) and event.event == "start":
                 stage.progress(f"{event.phase} begins", 0, 0)
             elif isinstance(event, HeldoutScore):

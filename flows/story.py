@@ -26,6 +26,11 @@ class Series:
     _waiting: list[tuple[float, float]] = field(default_factory=list)
 
     def add(self, x: float, y: float) -> None:
+        """A point; those at its place or after it are forgotten: a resumed run has gone back."""
+        self._waiting = [point for point in self._waiting if point[0] < x]
+        while self.x and self.x[-1] >= x:
+            self.x.pop()
+            self.y.pop()
         self._waiting.append((x, y))
         if len(self._waiting) < self._of:
             return
@@ -52,7 +57,8 @@ class Story:
             self.step = event
             self.loss.setdefault(event.phase, Series()).add(event.tokens, event.loss)
         elif isinstance(event, HeldoutScore):
-            self.scores.setdefault(event.phase, []).append(event)
+            earlier = self.scores.get(event.phase, [])
+            self.scores[event.phase] = [s for s in earlier if s.step < event.step] + [event]
         elif isinstance(event, PhaseEvent) and event.event == "end":
             self.ended.add(event.phase)
 

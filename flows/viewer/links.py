@@ -10,8 +10,10 @@
 from __future__ import annotations
 
 import os
+import re
 from urllib.parse import quote
 
+from schemas.digest import ID_LENGTH
 from schemas.store import Store
 
 VIEWER_URL = "MMBERT_VIEWER_URL"
@@ -45,15 +47,19 @@ def page_of(store: Store, url: str) -> str:
     if url.rstrip("/") == store.url:
         return "/"
     match _parts(store, url):
-        case ["manifests", recipe, phase, identity]:
+        case ["manifests", recipe, phase, identity] if _is_id(identity):
             path = f"/mixtures/{recipe}/{phase}/{identity}"
         case ["runs", name]:
             path = f"/runs/{name}"
-        case ["strata", *name] if len(name) >= 4:
-            path = f"/strata/{'/'.join(name)}"
+        case ["strata", *name, identity] if _is_id(identity):
+            path = f"/strata/{'/'.join(name)}/{identity}"
         case parts:
             path = f"/files/{'/'.join(parts)}"
     return quote(path)
+
+
+def _is_id(name: str) -> bool:
+    return re.fullmatch(rf"[0-9a-f]{{{ID_LENGTH}}}", name) is not None
 
 
 def _parts(store: Store, url: str) -> list[str]:

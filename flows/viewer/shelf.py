@@ -168,7 +168,7 @@ class Shelf:
         made = {url.split("/")[1] for url in mine if url.startswith("models/")}
         models = tuple(name for name in found.record.models if name in made)
         log = mine.get("log.jsonl")
-        last = max((f.written for f in (found, *mine.values())), default=0.0)
+        last = max(file.written for file in mine.values())
         size = Files(sum(f.num_bytes for f in mine.values()), last)
         url = join(found.folder, "log.jsonl")
         story = self._stories.setdefault(url, StoryFile(url)).read() if log else None

@@ -1,0 +1,102 @@
+"""What the page of a flow run shows of a training, while it trains: how far, and its curves.
+
+Two artifacts, changed in place: a bar (`progress-RECIPE`), and `training-RECIPE` with the held-out
+and loss curves, the scores by language and links to all that the run has made so far.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from flows import markdown, svg
+from flows.artifacts import key
+from flows.curves import heldout_plot, loss_plot
+from flows.live import Drawing, Drawn, live
+from flows.scores import Event, score_table
+from flows.story import Story
+from schemas import run as runs
+from schemas.figures import amount, bits
+from schemas.run import Run
+from schemas.store import exists, join
+
+CURVES_EVERY_S = 30.0
+PROGRESS_EVERY_S = 5.0
+MOST_LANGUAGES = 24
+
+
+class Shown:
+    """What is shown, for the thread that draws it."""
+
+    def __init__(self, run: Run, run_url: str) -> None:
+        self._run, self._url = run, run_url
+        self._lock = threading.Lock()
+        self._story = Story()
+        self._progress: Drawn | None = None
+
+    def take(self, event: Event) -> None:
+        """A line of the log."""
+        with self._lock:
+            self._story.take(event)
+
+    def progress(self, what: str, done: int, of: int) -> None:
+        """A `schemas.progress.Progress`."""
+        if of:
+            self._progress = Drawn(round(100 * done / of, 1), markdown.text(what))
+
+    def draw_progress(self) -> Drawn | None:
+        return self._progress
+
+    def draw(self) -> Drawn | None:
+        """The page as Markdown; None before the log says anything."""
+        with self._lock:
+            if not self._story.loss and not self._story.scores:
+                return None
+            plots = [heldout_plot(self._run, self._story), loss_plot(self._run, self._story)]
+            table = score_table(self._story.latest, MOST_LANGUAGES)
+            told = _told(self._story)
+        parts = [markdown.links(self._links())]
+        parts += [markdown.image(svg.image(plot), "curves") for plot in plots if plot is not None]
+        if table is not None:
+            parts.append("Bits per byte of held-out text; smaller is better.")
+            rows = [(name, *map(bits, values)) for name, values in table.rows]
+            parts.append(markdown.table(("language", *table.columns), rows))
+        return Drawn("\n\n".join(parts), told)
+
+    def _links(self) -> Iterator[str]:
+        store, folder = runs.store_of(self._url), self._url.rsplit("/", 1)[0]
+        yield markdown.to(store, self._url, "the run")
+        for name, place in (("report", "report/index.html"), ("log", "log.jsonl")):
+            if exists(join(folder, place)):
+                yield markdown.to(store, join(folder, place), name)
+        for model in self._run.models:
+            card = join(folder, "models", model, "README.md")
+            if exists(card):
+                yield markdown.to(store, card, f"card of {model}")
+        for phase in self._run.phases:
+            yield markdown.to(store, store.resolve(phase.current), f"mixture of {phase.name}")
+
+
+def _told(story: Story) -> str:
+    step = story.step
+    found = []
+    if step is not None:
+        found.append(
+            f"{markdown.text(step.phase)}, step {step.step:,}: loss {step.loss:.3f}, "
+            f"{amount(step.tokens_per_s)} tokens a second"
+        )
+    if story.macro is not None:
+        found.append(f"{bits(story.macro)} bits per byte of held-out text, the mean of languages")
+    return "; ".join(found)
+
+
+@contextmanager
+def show_training(run: Run, run_url: str) -> Iterator[Shown]:
+    """Inside the block, what is handed to `Shown` is on the page of the flow run within seconds."""
+    shown = Shown(run, run_url)
+    with live(
+        Drawing(key("progress", run.recipe), "progress", PROGRESS_EVERY_S, shown.draw_progress),
+        Drawing(key("training", run.recipe), "markdown", CURVES_EVERY_S, shown.draw),
+    ):
+        yield shown
