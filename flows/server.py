@@ -57,7 +57,7 @@ class Server:
     def ready(self) -> None:
         """Wait until it answers, then let flows run on it."""
         if self.tied is None:
-            if not self._answers():
+            if not self.answers():
                 raise UserError(
                     f"no Prefect server answers at PREFECT_API_URL={self.api_url}; start it, or "
                     "unset the variable to have one started, or use --no-server"
@@ -70,7 +70,7 @@ class Server:
 
     def _wait(self, process: subprocess.Popen[bytes], progress: Progress) -> None:
         for tick in range(int(PATIENCE_S / POLL_S)):
-            if self._answers():
+            if self.answers():
                 return
             progress("Prefect prepares its database", tick, 0)
             try:
@@ -82,7 +82,8 @@ class Server:
             f"the Prefect server did not start; see {self.home}/server.log, or use --no-server"
         )
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
+        """Whether its API is there."""
         try:
             with urllib.request.urlopen(f"{self.api_url}/health", timeout=2) as answer:
                 return answer.status == 200
