@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows import (
+    doctor_command,
     holding_commands,
     mixture_commands,
     model_commands,
@@ -30,7 +31,7 @@ from flows import (
     trace_commands,
 )
 from flows.data_commands import data_app
-from flows.options import STORE, AsJson, Recipe, Set, StoreUrl
+from flows.options import STORE, AsJson, ProfileStore, Recipe, Set, StoreUrl
 from schemas.errors import UserError
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(data_app, name="data")
+doctor_command.register(app)
 holding_commands.register(app)
 mixture_commands.register(app)
 model_commands.register(app)
@@ -81,7 +83,7 @@ def demo(
 def run(
     recipe: Recipe,
     on: On = "local",
-    store: StoreUrl = STORE,
+    store: ProfileStore = None,
     overrides: Set = None,
     no_server: NoServer = False,
     fresh: Fresh = False,
@@ -101,7 +103,7 @@ def run(
 def data(
     recipe: Recipe,
     on: On = "local",
-    store: StoreUrl = STORE,
+    store: ProfileStore = None,
     overrides: Set = None,
     phase: Phase = None,
     no_server: NoServer = False,
@@ -118,7 +120,7 @@ def data(
 def train(
     recipe: Recipe,
     on: On = "local",
-    store: StoreUrl = STORE,
+    store: ProfileStore = None,
     overrides: Set = None,
     phase: Phase = None,
     no_server: NoServer = False,
@@ -139,7 +141,7 @@ def train(
 def plan(
     recipe: Recipe,
     on: On = "local",
-    store: StoreUrl = STORE,
+    store: ProfileStore = None,
     overrides: Set = None,
     phase: Phase = None,
     every: Annotated[bool, typer.Option("--all", help="List every language.")] = False,
@@ -225,14 +227,14 @@ def version() -> None:
 def _job(
     recipe: str,
     on: str,
-    store: str,
+    store: str | None,
     overrides: list[str] | None,
     phase: str | None = None,
     fresh: bool = False,
     nproc: int | None = None,
     manifests: list[str] | None = None,
 ) -> Job:
-    from flows.job import Job, load_profile
+    from flows.job import Job, choose_store, load_profile
     from flows.named_mixtures import parse
 
     profile = load_profile(on)
@@ -241,7 +243,7 @@ def _job(
     return Job(
         recipe=recipe,
         overrides=tuple(overrides or ()),
-        store=store,
+        store=choose_store(store, profile),
         phase=phase,
         manifests=parse(manifests or ()),
         fresh=fresh,

@@ -9,10 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 from rich.console import Console as Terminal
 from rich.console import Group
 from rich.live import Live
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -22,6 +24,9 @@ from schemas.figures import bits, duration
 
 PLAIN_INTERVAL_S = 10.0
 PLAIN_WIDTH = 100  # where no terminal says
+
+State = Literal["ok", "warning", "problem"]
+VERDICTS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "problem": ("✗", "red")}
 
 
 def _terminal(stderr: bool) -> Terminal:
@@ -52,6 +57,13 @@ class Console:
     def heading(self, text: str) -> None:
         self._out.print()
         self._out.print(text, style="bold", markup=False)
+
+    def verdict(self, state: State, title: str, told: str, mend: str = "") -> None:
+        """A line on something that was looked at, and below it what mends it."""
+        mark, style = VERDICTS[state]
+        self._out.print(f"  [{style}]{mark}[/{style}] {title:<12} {escape(told)}")
+        if mend:
+            self._out.print(f"    {'':<12} {escape(mend)}", style="bold")
 
     def show(self, table: Table) -> None:
         self._out.print(table)

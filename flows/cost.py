@@ -58,7 +58,7 @@ def build_seconds(num_bytes: int) -> float:
 
 def seconds_here(num_operations: float, num_bytes: int, profile: Profile) -> float:
     """To build and to train where a profile says."""
-    num_processes = profile.train.nodes * profile.num_processes
+    num_processes = profile.train.num_hosts * profile.num_processes
     if profile.gpus_of_a_host:
         speed = num_processes * gpu_peak_per_s() * MFU
     else:

@@ -44,7 +44,7 @@ def train(
     start = printed.stat().st_size if printed.exists() else 0
     log = LogTail(run_json.with_name("log.jsonl"))
     with printed.open("ab") as output:
-        training = tied(words, GRACE_S, output, settings(profile.num_threads) | os.environ)
+        training = tied(words, GRACE_S, output, settings(profile) | os.environ)
     child = training.process
     try:
         ended = False
@@ -63,8 +63,8 @@ def train(
         raise
     except BaseException:  # Prefect's way to tell a flow that it is cancelled or that all ends
         note(
-            f"training is stopped: it saves a checkpoint in {run_json.with_name('checkpoints')} and "
-            "ends; Retry, or the same run again, goes on from there"
+            f"training is stopped: it saves a checkpoint in {run_json.with_name('checkpoints')} "
+            "and ends; Retry, or the same run again, goes on from there"
         )
         send_notes()  # Prefect kills a flow that takes more than 30 s; the training has its time
         raise

@@ -79,10 +79,12 @@ class Training(Frozen):
     """Where torchrun runs: the table [train]."""
 
     launcher: Literal["local", "slurm", "kubernetes"] = "local"
-    nodes: int = Field(1, ge=1, description="hosts, each with as many processes")
-    rendezvous: str = Field(
-        "", description="HOST:PORT of one of several hosts that each run the same command"
+    hosts: tuple[str, ...] = Field(
+        (),
+        description="addresses of several that each run the same command; they meet at the first",
     )
+    port: int = Field(29400, ge=1, le=65535, description="where they meet")
+    nodes: int = Field(1, ge=1, description="of a job")
     gpus: int = Field(0, ge=0, description="of each node of a job; 0: it trains on CPUs")
     cpus: int = Field(1, ge=1, description="of each node of a job")
     slurm: SlurmJob | None = None
@@ -96,10 +98,15 @@ class Training(Frozen):
             raise ValueError(
                 'launcher = "kubernetes" needs a table [train.kubernetes] with image and claim'
             )
-        host, _, port = self.rendezvous.rpartition(":")
-        if self.launcher == "local" and self.nodes > 1 and not (host and port.isdigit()):
-            raise ValueError("several nodes need rendezvous = HOST:PORT, of one of them")
+        if self.launcher == "local" and self.nodes > 1:
+            raise ValueError("nodes are those of a job; several hosts are named: hosts = [...]")
+        if self.launcher != "local" and self.hosts:
+            raise ValueError(f"hosts are for the launcher local; {self.launcher} chooses its nodes")
         return self
+
+    @property
+    def num_hosts(self) -> int:
+        return len(self.hosts) or self.nodes
 
 
 HERE = Workers()

@@ -29,6 +29,7 @@ here=$(dirname "$0")
 while [ "${1#-}" != "$1" ]; do shift; done
 tasks=()
 while read -r node; do
+  export SLURM_NODEID=${#tasks[@]}
   "$here/on" "$node" "$@" </dev/null &
   tasks+=($!)
 done <"$here/nodes"

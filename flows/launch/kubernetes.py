@@ -22,7 +22,6 @@ from flows.launch import templates, torchrun
 from flows.launch.asked import Asked, refuse
 from schemas.errors import UserError
 
-PORT = 29400
 POLL_S = 5.0
 PATIENCE = 60  # polls that may fail one after the other: a cluster may be away for minutes
 ENDS = {"Complete": 0, "Failed": 1}
@@ -53,17 +52,15 @@ def fill(run_json: Path, phase: str | None, profile: Profile) -> str:
     name = name_of(run_json)
     words = [
         *torchrun.torchrun(profile),
-        *("--rdzv-backend", "c10d", "--rdzv-id", name),
-        *("--rdzv-endpoint", f"{name}-0.{name}:{PORT}"),
+        *torchrun.meet_at(f"{name}-0.{name}", profile.train.port),
         *torchrun.trainer(run_json, phase, profile),
     ]
     values: dict[str, object] = {
         "name": name,
         "train": profile.train,
         "pods": pods,
-        "port": PORT,
         "grace_s": torchrun.GRACE_S,
-        "settings": torchrun.settings(profile.num_threads),
+        "settings": torchrun.settings(profile),
         "command": ["python", *words],
     }
     return templates.fill("train.yaml.j2", values)

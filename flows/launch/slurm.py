@@ -49,8 +49,9 @@ def fill(run_json: Path, phase: str | None, profile: Profile) -> str:
         "grace_s": torchrun.GRACE_S,
         "activate": slurm.activate or f"source {shlex.quote(f'{sys.prefix}/bin/activate')}",
         "checkout": shlex.quote(str(templates.CHECKOUT)),
-        "settings": torchrun.settings(profile.num_threads),
-        "torchrun": shlex.join([*torchrun.torchrun(profile), "--rdzv-backend", "c10d"]),
+        "settings": torchrun.settings(profile),
+        "torchrun": shlex.join(torchrun.torchrun(profile)),
+        "join_s": torchrun.JOIN_S,
         "trainer": shlex.join(torchrun.trainer(run_json, phase, profile)),
     }
     return templates.fill("train.sbatch.j2", values)

@@ -66,8 +66,11 @@ def test_a_store_is_the_one_given_else_the_profile_s_else_a_folder_here() -> Non
     [
         ('[train]\nlauncher = "slurm"', "needs a table [train.slurm]"),
         ('[train]\nlauncher = "kubernetes"', "needs a table [train.kubernetes]"),
-        ("[train]\nnodes = 2", "several nodes need rendezvous"),
-        ('[train]\nnodes = 2\nrendezvous = "host"', "several nodes need rendezvous"),
+        ("[train]\nnodes = 2", "several hosts are named"),
+        (
+            '[train]\nlauncher = "slurm"\nhosts = ["a", "b"]\nslurm = { partition = "x" }',
+            "slurm chooses its nodes",
+        ),
     ],
 )
 def test_a_training_elsewhere_is_described(tmp_path: Path, text: str, told: str) -> None:

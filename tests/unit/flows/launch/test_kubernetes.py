@@ -14,7 +14,7 @@ import yaml
 
 from flows import training
 from flows.job import Profile
-from flows.launch import kubernetes, templates
+from flows.launch import templates
 from flows.launch.kubernetes import command, fill
 from flows.training import TrainingError
 from schemas.errors import UserError
@@ -88,8 +88,9 @@ def test_job_and_service_are_what_the_schema_says(
     assert service["metadata"]["name"] == pod["subdomain"] == "mmbert-tiny-one-1234"
     assert service["spec"]["selector"] == {"batch.kubernetes.io/job-name": job["metadata"]["name"]}
     words = pod["containers"][0]["command"]
-    place = "mmbert-tiny-one-1234-0.mmbert-tiny-one-1234:29400"
-    assert words[words.index("--rdzv-endpoint") + 1] == place
+    first = "mmbert-tiny-one-1234-0.mmbert-tiny-one-1234"
+    assert words[words.index("--master-addr") + 1] == first
+    assert words[words.index("--master-port") + 1] == str(service["spec"]["ports"][0]["port"])
     assert words[words.index("--nnodes") + 1] == str(job["spec"]["completions"]) == str(nodes)
     assert words[-2:] == ["--phase", "extend"]
     limits = pod["containers"][0]["resources"].get("limits", {})
@@ -115,7 +116,7 @@ def test_a_job_is_applied_waited_for_and_deleted(cluster: Path, tmp_path: Path) 
 def test_a_bad_end_is_told_by_the_trainer_s_sentence(cluster: Path, tmp_path: Path) -> None:
     (cluster / "conditions").write_text(ended("Failed"))
     (cluster / "logs").write_text("noise\nmmbert: step 3: the loss is not finite\n")
-    with pytest.raises(TrainingError, match="^step 3: the loss is not finite$"):
+    with pytest.raises(TrainingError, match=r"^step 3: the loss is not finite$"):
         train(run_in(tmp_path), profile(tmp_path))
     assert calls(cluster)[-1] == "delete"
 
