@@ -113,16 +113,15 @@ class Served:
     def cancel(self, run: str) -> None:
         self.set_state(run, "CANCELLING")
 
-    def state(self, run: str) -> tuple[str, int]:
-        """Its name, and how often the run was started."""
-        found = self.call("GET", f"/flow_runs/{run}")
-        return found["state"]["name"], found["run_count"]
+    def state(self, run: str) -> str:
+        """The name of its state."""
+        return str(self.call("GET", f"/flow_runs/{run}")["state"]["name"])
 
     def wait(self, run: str, *names: str) -> str:
         """Until the run's state has one of these names."""
 
         def reached() -> str | None:
-            name, _ = self.state(run)
+            name = self.state(run)
             assert name in names or name not in ("Failed", "Completed"), self.story(run)
             return name if name in names else None
 
@@ -137,11 +136,11 @@ class Served:
     def wait_for_end(self, run: str) -> None:
         """Until it is completed."""
         until(
-            lambda: self.state(run)[0] in ("Completed", "Failed", "Crashed", "Cancelled"),
+            lambda: self.state(run) in ("Completed", "Failed", "Crashed", "Cancelled"),
             "the run ends",
             lambda: self.story(run),
         )
-        assert self.state(run)[0] == "Completed", self.story(run)
+        assert self.state(run) == "Completed", self.story(run)
 
     def python(self, script: str) -> subprocess.CompletedProcess[str]:
         """A script that uses the service's server."""

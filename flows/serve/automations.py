@@ -5,8 +5,8 @@
     train     a new mixture starts a training (off until somebody switches it on)
 
 A worker reports a run whose process died at once; heartbeats tell of one whose worker and machine
-are gone as well. A run that starts again goes on from its last checkpoint. That it was started
-before is told by Prefect's own count of its starts, so a second crash stays one.
+are gone as well. A run that starts again goes on from its last checkpoint. The trigger fires once
+for a run, so a second crash stays one.
 
 `register` makes what is missing, by name, and leaves alone what is there: what somebody switched or
 changed in the UI stays as it is.
@@ -79,10 +79,11 @@ def restart(pool: str) -> AutomationCore:
     trigger = EventTrigger(
         posture=Posture.Reactive,
         expect={"prefect.flow-run.Crashed"},
-        match={"prefect.resource.id": "prefect.flow-run.*", "prefect.run-count": ["0", "1"]},
+        match={"prefect.resource.id": "prefect.flow-run.*"},
         match_related=_of_pool(pool),
         for_each={"prefect.resource.id"},
         threshold=1,
+        within=timedelta(days=365),  # a reactive trigger fires once in this time, for each run
     )
     action = ChangeFlowRunState(
         state=StateType.SCHEDULED,

@@ -4,6 +4,7 @@
     python -m tests.benchmarks mixture [--counts FILE] [--plot docs/mixture.png]
     python -m tests.benchmarks loader [--full] [--peers FOLDER] [--record]
     python -m tests.benchmarks noise [--corpus DIR] [--record]
+    python -m tests.benchmarks flows [--full] [--record]
     python -m tests.benchmarks init-small [--corpus DIR] [--plot FILE] [--full] [--record]
 
 Prints one table of ratios or more. `--full` takes more text, all languages and mmBERT-small's 22
@@ -29,7 +30,7 @@ COUNTS = Path("../shared/mmbert-token-counts.csv")
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks")
-    choices = (*NAMES, "noise", "init-small")
+    choices = (*NAMES, "flows", "noise", "init-small")
     parser.add_argument("name", nargs="?", choices=choices, help="one; without it, the quick ones")
     parser.add_argument("--full", action="store_true", help="large sizes, minutes more")
     parser.add_argument("--record", action="store_true", help="append to record.jsonl")

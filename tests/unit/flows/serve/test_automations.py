@@ -8,11 +8,12 @@ from flows.serve import automations
 from flows.serve.assets import PUBLISHED
 
 
-def test_only_a_first_crash_of_the_pools_runs_starts_a_run_again() -> None:
+def test_only_the_first_crash_of_a_run_of_the_pool_starts_it_again() -> None:
     made = automations.restart("mmbert")
     assert made.enabled
     trigger = made.trigger.model_dump(mode="json")
-    assert trigger["match"]["prefect.run-count"] == ["0", "1"]
+    assert trigger["for_each"] == ["prefect.resource.id"]
+    assert made.trigger.within.days == 365
     assert trigger["match_related"]["prefect.resource.name"] == "mmbert"
     assert [action.state.value for action in made.actions] == ["SCHEDULED"]
 

@@ -1,0 +1,168 @@
+"""From the UI: a cancelled training leaves a checkpoint and no process, Retry goes on from there;
+a run whose process dies starts once more; one training at a time. A real server, worker, torchrun.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from flows.serve.automations import CRASHED, RESTART, TRAIN
+from tests.serving import Served, built_store, only_run, saved_step, serving, steps, until
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("serve")]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with serving(built_store(tmp_path_factory.mktemp("served"))) as started:
+        yield started
+    assert started.process.returncode == 0
+    assert started.left() == {}
+
+
+def trains(served: Served, run: str, beyond: int = 0) -> None:
+    """Wait until this run has trained a step."""
+    served.wait(run, "Training")
+    run_json = only_run(served.store)
+    until(lambda: steps(run_json) > beyond, "it trains", lambda: served.story(run))
+
+
+def training_processes(served: Served) -> list[int]:
+    """Those of torchrun and its ranks."""
+    return [pid for pid, words in served.commands().items() if "-m trainer" in words]
+
+
+def test_a_cancelled_training_leaves_a_checkpoint_and_no_process_and_goes_on(
+    served: Served,
+) -> None:
+    run_json = only_run(served.store)
+    run = served.start("train")
+    trains(served, run)
+    assert training_processes(served)
+    served.cancel(run)
+    served.wait(run, "Cancelled")
+    until(lambda: not training_processes(served), "all of it has ended")
+    saved = saved_step(run_json)
+    assert saved > 0
+    story = served.story(run)
+    assert str(run_json.with_name("checkpoints")) in story
+    assert "Retry" in story
+
+    seen = run_json.with_name("log.jsonl").read_text()
+    served.set_state(run, "SCHEDULED", "AwaitingRetry")  # what the UI's button does
+    trains(served, run, beyond=saved)
+    assert run_json.with_name("log.jsonl").read_text().startswith(seen)
+    served.cancel(run)
+    served.wait(run, "Cancelled")
+
+
+def test_a_run_that_is_killed_starts_once_more_and_only_once(served: Served) -> None:
+    run_json = only_run(served.store)
+    run = served.start("train")
+    trains(served, run, beyond=steps(run_json))
+    asked = served.call("GET", f"/flow_runs/{run}")["parameters"]
+    served.process_of(run).kill()
+    served.wait(run, "AwaitingRetry", "Pending", "Submitting")
+    until(lambda: not training_processes(served), "its training saved a checkpoint and ended")
+    trains(served, run, beyond=saved_step(run_json))
+    assert served.call("GET", f"/flow_runs/{run}")["parameters"] == asked
+
+    served.process_of(run).kill()
+    served.wait(run, "Crashed")
+    other = served.start("remix", {"name": "later"})  # by then, a restart would have begun
+    served.wait_for_end(other)
+    assert served.state(run) == "Crashed"
+    until(lambda: not training_processes(served), "all of it has ended")
+
+
+def test_a_worker_that_is_killed_is_started_again_and_its_run_too(served: Served) -> None:
+    run_json = only_run(served.store)
+    run = served.start("train")
+    trains(served, run, beyond=steps(run_json))
+    before = training_processes(served)
+    served.service("prefect worker start").kill()
+    served.wait(run, "AwaitingRetry", "Pending", "Submitting")
+    trains(served, run, beyond=saved_step(run_json))
+    assert not set(before) & set(training_processes(served))
+    served.cancel(run)
+    served.wait(run, "Cancelled")
+
+
+def test_a_server_that_is_killed_is_started_again_and_loses_no_run(served: Served) -> None:
+    run_json = only_run(served.store)
+    run = served.start("train")
+    trains(served, run, beyond=steps(run_json))
+    waiting = served.start("train")
+    served.wait(waiting, "WaitingToTrain")
+    process, address = served.process_of(run), served.address()
+    served.service("prefect server start").kill()
+    trains(served, run, beyond=steps(run_json))
+    assert served.process_of(run) == process
+    assert served.address() == address
+    assert served.state(run) == "Training"
+    assert served.state(waiting) == "WaitingToTrain"
+    served.cancel(waiting)
+    served.wait(waiting, "Cancelled")
+    served.cancel(run)
+    served.wait(run, "Cancelled")
+
+
+def test_a_second_training_waits_and_a_killed_first_one_frees_its_place(served: Served) -> None:
+    run_json = only_run(served.store)
+    first = served.start("train")
+    trains(served, first, beyond=steps(run_json))
+    second = served.start("train")
+    served.wait(second, "WaitingToTrain")
+    assert "waits until train" in served.story(second)
+    assert served.state(first) == "Training"
+    served.process_of(first).kill()
+    served.wait(second, "Training")  # the first one waits in its turn
+    for run in (first, second):
+        served.cancel(run)
+    for run in (first, second):
+        served.wait(run, "Cancelled")
+
+
+def test_registering_again_changes_nothing_that_somebody_switched(served: Served) -> None:
+    found = {one["name"]: one for one in served.call("POST", "/automations/filter", {})}
+    assert {name: one["enabled"] for name, one in found.items()} == {
+        CRASHED: True,
+        RESTART: True,
+        TRAIN: False,
+    }
+    served.call("PATCH", f"/automations/{found[CRASHED]['id']}", {"enabled": False})
+    served.call("PATCH", f"/automations/{found[TRAIN]['id']}", {"enabled": True})
+    again = served.python("from flows.serve.automations import register; register('mmbert')")
+    assert again.returncode == 0, again.stderr
+    after = {one["id"]: one["enabled"] for one in served.call("POST", "/automations/filter", {})}
+    assert after == {
+        found[CRASHED]["id"]: False,
+        found[RESTART]["id"]: True,
+        found[TRAIN]["id"]: True,
+    }
+    served.call("PATCH", f"/automations/{found[CRASHED]['id']}", {"enabled": True})
+
+
+def test_a_new_mixture_starts_one_training_where_that_is_switched_on(served: Served) -> None:
+    def trainings() -> dict[str, dict[str, object]]:
+        wanted = {"flows": {"name": {"any_": ["train"]}}}
+        found = served.call("POST", "/flow_runs/filter", wanted)
+        return {run["id"]: run["parameters"] for run in found}
+
+    (automation,) = [
+        one for one in served.call("POST", "/automations/filter", {}) if one["name"] == TRAIN
+    ]
+    served.call("PATCH", f"/automations/{automation['id']}", {"enabled": True})
+    before = trainings()
+    mixed = served.start("remix", {"name": "flatter", "phase": "extend", "tau": 0.3})
+    served.wait_for_end(mixed)
+    until(lambda: len(trainings()) > len(before), "a training is started")
+    (started,) = set(trainings()) - set(before)
+    assert trainings()[started]["mixtures"] == ["extend=flatter"]
+    assert trainings()[started]["store"] == str(served.store)
+    served.wait(started, "Training", "Scheduled", "Pending", "Running")
+    served.cancel(started)
+    served.wait(started, "Cancelled")
+    served.call("PATCH", f"/automations/{automation['id']}", {"enabled": False})
