@@ -16,12 +16,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from flows.artifacts import key
 from flows.orchestrate import in_flow_run, note
+from schemas.progress import Progress, silent
 
 if TYPE_CHECKING:
     from uuid import UUID
 
 TICK_S = 1.0
+BAR_EVERY_S = 5.0
 PATIENCE_S = 15.0  # at the end, for the last of it
 SHARE_OF_TIME = 200  # a drawing that takes a second is drawn again after 200
 
@@ -40,6 +43,24 @@ class Drawing:
     kind: Literal["markdown", "progress"]
     every_s: float
     draw: Callable[[], Drawn | None]  # None: nothing to show yet
+
+
+@contextmanager
+def bar(recipe: str, what: str, also: Progress = silent) -> Iterator[Progress]:
+    """A bar on the page of the flow run, from the first time that it is told how far `what` is.
+
+    `also` is told the same.
+    """
+    latest: list[Drawn] = []
+
+    def progress(what: str, done: int, of: int) -> None:
+        also(what, done, of)
+        if of:
+            latest[:] = [Drawn(round(100 * min(1.0, done / of), 1), what)]
+
+    name = key("progress", recipe, what)
+    with live(Drawing(name, "progress", BAR_EVERY_S, lambda: latest[0] if latest else None)):
+        yield progress
 
 
 @contextmanager

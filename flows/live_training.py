@@ -1,52 +1,44 @@
 """What the page of a flow run shows of a training, while it trains: how far, and its curves.
 
-Two artifacts, changed in place: a bar (`progress-RECIPE`), and `training-RECIPE` with the held-out
-and loss curves, the scores by language and links to all that the run has made so far.
+Two artifacts, changed in place: a bar (`progress-RECIPE-training`), and `training-RECIPE` with the
+held-out and loss curves, the scores by language and links to all that the run has made so far.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from flows import markdown, svg
 from flows.artifacts import key
 from flows.curves import heldout_plot, loss_plot
-from flows.live import Drawing, Drawn, live
+from flows.live import Drawing, Drawn, bar, live
 from flows.scores import Event, score_table
 from flows.story import Story
 from schemas import run as runs
 from schemas.figures import amount, bits
+from schemas.progress import Progress, silent
 from schemas.run import Run
 from schemas.store import exists, join
 
 CURVES_EVERY_S = 30.0
-PROGRESS_EVERY_S = 5.0
 MOST_LANGUAGES = 24
 
 
 class Shown:
     """What is shown, for the thread that draws it."""
 
-    def __init__(self, run: Run, run_url: str) -> None:
+    def __init__(self, run: Run, run_url: str, progress: Progress) -> None:
+        self.progress = progress
         self._run, self._url = run, run_url
         self._lock = threading.Lock()
         self._story = Story()
-        self._progress: Drawn | None = None
 
     def take(self, event: Event) -> None:
         """A line of the log."""
         with self._lock:
             self._story.take(event)
-
-    def progress(self, what: str, done: int, of: int) -> None:
-        """A `schemas.progress.Progress`."""
-        if of:
-            self._progress = Drawn(round(100 * done / of, 1), markdown.text(what))
-
-    def draw_progress(self) -> Drawn | None:
-        return self._progress
 
     def draw(self) -> Drawn | None:
         """The page as Markdown; None before the log says anything."""
@@ -91,12 +83,20 @@ def _told(story: Story) -> str:
     return "; ".join(found)
 
 
+def show_trained(run: Run, run_url: str, log: Sequence[Event]) -> None:
+    """The same for a training that ended before."""
+    with show_training(run, run_url) as shown:
+        for event in log:
+            shown.take(event)
+
+
 @contextmanager
-def show_training(run: Run, run_url: str) -> Iterator[Shown]:
-    """Inside the block, what is handed to `Shown` is on the page of the flow run within seconds."""
-    shown = Shown(run, run_url)
-    with live(
-        Drawing(key("progress", run.recipe), "progress", PROGRESS_EVERY_S, shown.draw_progress),
-        Drawing(key("training", run.recipe), "markdown", CURVES_EVERY_S, shown.draw),
-    ):
-        yield shown
+def show_training(run: Run, run_url: str, also: Progress = silent) -> Iterator[Shown]:
+    """Inside the block, what is handed to `Shown` is on the page of the flow run within seconds.
+
+    `also` is told of the progress, too.
+    """
+    with bar(run.recipe, "training", also) as progress:
+        shown = Shown(run, run_url, progress)
+        with live(Drawing(key("training", run.recipe), "markdown", CURVES_EVERY_S, shown.draw)):
+            yield shown

@@ -27,7 +27,9 @@ def shares(manifest: Manifest) -> dict[str, float]:
 def mixture_plot(after: Mapping[str, float], before: Mapping[str, float] | None = None) -> str:
     """Parts of a whole by language code, on a log scale."""
     old = before or {}
-    order = sorted({**old, **after}, key=lambda code: (-old.get(code, 0.0), -after.get(code, 0.0), code))
+    order = sorted(
+        {**old, **after}, key=lambda code: (-old.get(code, 0.0), -after.get(code, 0.0), code)
+    )
     y = LogScale([*after.values(), *old.values()], svg.HEIGHT - svg.BOTTOM, svg.TOP)
     width = END - svg.LEFT
 

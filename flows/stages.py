@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from flows.console import console
 from flows.job import Profile
-from flows.live_training import show_training
+from flows.live import bar
+from flows.live_training import show_trained, show_training
 from flows.orchestrate import task
 from flows.scores import (
     Event,
@@ -103,10 +104,10 @@ def build(
     from pipelines.build_plan import plan_build
     from pipelines.prove import load_proofs, told
 
-    with console.stage("strata") as stage:
+    with console.stage("strata") as stage, bar(recipe.name, "data", stage.progress) as progress:
         plan = plan_build(recipe, store, seal, origins)
         where = (profile.build, profile.beam)
-        strata = build(recipe, store, seal, plan, *where, progress=stage.progress)
+        strata = build(recipe, store, seal, plan, *where, progress=progress)
         trained_on = [stratum for stratum in strata if stratum.name.tier != HELDOUT]
         found = total(stratum.ledger for stratum in strata)
         made = Built(strata, len(strata) - len(plan.reused))
@@ -205,7 +206,7 @@ def train(run_url: str, phase: str | None, profile: Profile, fresh: bool) -> lis
         raise UserError(f"{run_url}: training needs a store on a local disk; give --store FOLDER")
     run = runs.load(run_url)
     if fresh:
-        if profile.train.launcher == "local" and profile.train.nodes > 1:
+        if profile.train.hosts:
             raise UserError(
                 "--fresh: each of several hosts would set the run aside; rename its folder "
                 f"{run_json.parent} once, then start the hosts without --fresh"
@@ -214,9 +215,7 @@ def train(run_url: str, phase: str | None, profile: Profile, fresh: bool) -> lis
     if is_finished(run_json, phase):
         console.say(f"  = training   finished before: {run_json.parent}")
         log = read_events(run_json.with_name("log.jsonl"))
-        with show_training(run, run_url) as shown:
-            for event in log:
-                shown.take(event)
+        show_trained(run, run_url, log)
         return log
 
     wanted = [found for found in run.phases if phase in (None, found.name)]
@@ -224,7 +223,10 @@ def train(run_url: str, phase: str | None, profile: Profile, fresh: bool) -> lis
     budgets = {p.name: p.settings.budget_tokens for p in wanted if p.name not in trained}
     events: list[Event] = []
     warned: set[str] = set()
-    with console.stage("training") as stage, show_training(run, run_url) as shown:
+    with (
+        console.stage("training") as stage,
+        show_training(run, run_url, stage.progress) as shown,
+    ):
 
         def watch(event: Event) -> None:
             events.append(event)
@@ -237,14 +239,12 @@ def train(run_url: str, phase: str | None, profile: Profile, fresh: bool) -> lis
                 done += event.tokens
                 left = sum(budgets.values()) - done
                 line = _line(event, left / max(1, budgets[event.phase] - event.tokens))
-                stage.progress(line, done, sum(budgets.values()))
                 shown.progress(line, done, sum(budgets.values()))
             elif isinstance(event, PhaseEvent) and event.phase == RELEASE:
                 done = sum(budgets.values())
-                stage.progress("the models are merged and scored", done, done)
                 shown.progress("the models are merged and scored", done, done)
             elif isinstance(event, PhaseEvent) and event.event == "start":
-                stage.progress(f"{event.phase} begins", 0, 0)
+                shown.progress(f"{event.phase} begins", 0, 0)
             elif isinstance(event, HeldoutScore):
                 table = score_table(events, most_rows=max(5, console.height - 12))
                 if table is not None:

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 import fsspec
 
 from flows.scores import Event, HeldoutScore, PhaseEvent, Step, parse
-from schemas.store import exists
 
 MOST_POINTS = 240
+LINE_END_BYTES = 256  # that tell a line from another
 
 
 @dataclass
@@ -83,12 +83,19 @@ class StoryFile:
     def _begin(self) -> None:
         self.story = Story()
         self._offset = 0
-        self._last = b""  # the line before the offset: a log that was rewritten has another there
+        self._last = (
+            b""  # the end of the line before the offset: a log that was rewritten has another there
+        )
 
     def read(self) -> Story | None:
         """The story so far; None where there is no log. A line that is cut is read next time."""
-        if not exists(self._url):
+        try:
+            self._read_on()
+        except FileNotFoundError:
             return None
+        return self.story
+
+    def _read_on(self) -> None:
         fs, path = fsspec.core.url_to_fs(self._url)
         start = self._offset - len(self._last)
         data = fs.cat_file(path, start=start) if fs.size(path) > start else b""
@@ -105,5 +112,4 @@ class StoryFile:
                 self.story.take(event)
         if lines:
             self._offset += sum(map(len, lines))
-            self._last = lines[-1][-256:]
-        return self.story
+            self._last = lines[-1][-LINE_END_BYTES:]

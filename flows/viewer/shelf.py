@@ -8,6 +8,7 @@ be read is named and takes nothing else with it.
 from __future__ import annotations
 
 import json
+import math
 import threading
 import time
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from flows.story import Story, StoryFile
 from flows.viewer.records import Found, Records
 from pipelines.card.facts import Tally
 from pipelines.holdings import Files, HeldManifest, HeldRun, HeldStratum, list_files
+from schemas.find_manifest import MAIN
 from schemas.manifest import Manifest
 from schemas.run import Run
 from schemas.store import Store, join
@@ -23,6 +25,7 @@ from schemas.stratum import HELDOUT, Stratum
 
 SHARE_OF_TIME = 10  # a look that took a second is good for ten
 RECENTLY_S = 300.0  # whose log was written since is in training
+TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -101,9 +104,7 @@ class Shelf:
             return self._view
 
     def _look(self) -> View:
-        files: dict[str, Files] = {}
-        for top in ("manifests", "runs", "strata"):
-            files |= list_files(Store(join(self.store.url, top)))
+        files = self._files()
         broken: dict[str, str] = {}
         strata = self._records.read(files, "stratum.json", Stratum, broken)
         mixtures = self._records.read(files, "manifest.json", Manifest, broken)
@@ -121,30 +122,28 @@ class Shelf:
             HeldManifest(m.folder, m.record, tuple(names.get(m.folder, ())), sized(m))
             for m in mixtures
         ]
-        # The phases of a recipe are written in their order, by one build.
-        first = {(m.manifest.recipe, m.manifest.phase): m.files.written for m in reversed(held)}
-        for m in held:
-            key = m.manifest.recipe, m.manifest.phase
-            first[key] = min(first[key], m.files.written)
-        held.sort(
-            key=lambda m: (
-                m.manifest.recipe,
-                first[m.manifest.recipe, m.manifest.phase],
-                m.manifest.phase,
-                "main" not in m.names,
-                -m.files.written,
-            )
-        )
         kept = tuple(HeldStratum(s.folder, s.record, sized(s)) for s in strata)
         seen = [self._run(found, files) for found in runs]
         return View(
             self.store,
             tuple(sorted(seen, key=lambda run: -run.held.files.written)),
-            tuple(held),
+            tuple(_in_order(held)),
             kept,
             tuple(_sources(kept)),
             broken,
         )
+
+    def _files(self) -> dict[str, Files]:
+        """Every file of the folders that hold records."""
+        files: dict[str, Files] = {}
+        for top in ("manifests", "runs", "strata"):
+            for _ in range(TRIES):
+                try:
+                    files |= list_files(Store(join(self.store.url, top)))
+                    break
+                except FileNotFoundError:  # one went while they were listed: look again
+                    continue
+        return files
 
     def _names(self, files: dict[str, Files]) -> dict[str, list[str]]:
         """The names of manifests by their folders; a name may point elsewhere tomorrow."""
@@ -178,6 +177,20 @@ class Shelf:
             "report/index.html" in mine,
             log.written if log else 0.0,
         )
+
+
+def _in_order(held: list[HeldManifest]) -> list[HeldManifest]:
+    """By recipe; its phases as one build has written them; of each `main`, then the newest."""
+    first: dict[tuple[str, str], float] = {}
+    for m in held:
+        key = m.manifest.recipe, m.manifest.phase
+        first[key] = min(first.get(key, math.inf), m.files.written)
+
+    def place(m: HeldManifest) -> tuple[str, float, str, bool, float]:
+        recipe, phase = m.manifest.recipe, m.manifest.phase
+        return recipe, first[recipe, phase], phase, MAIN not in m.names, -m.files.written
+
+    return sorted(held, key=place)
 
 
 def _sources(strata: tuple[HeldStratum, ...]) -> list[Source]:
