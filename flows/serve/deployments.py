@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flows.serve.defaults import Defaults, defaults_of
+from flows.serve.forms import form_of
 from flows.training_slot import LIMIT
 from schemas.store import Store
 
@@ -122,22 +123,22 @@ def _register(
 ) -> None:
     from prefect.client.schemas.actions import DeploymentUpdate
     from prefect.exceptions import ObjectNotFound
-    from prefect.utilities.callables import parameter_schema
 
-    schema = parameter_schema(flow.fn)
-    wanted = {name: value for name, value in found.items() if name in schema.properties}
+    schema = form_of(flow)
+    fields = schema["properties"]
+    wanted = {name: value for name, value in found.items() if name in fields}
     flow_id = client.create_flow(flow)
     try:
         there = client.read_deployment_by_name(f"{deployment.name}/{deployment.name}")
     except ObjectNotFound:
-        _create(client, deployment, flow_id, schema.model_dump_for_openapi(), wanted)
+        _create(client, deployment, flow_id, schema, wanted)
         return
-    plain = {name: told.get("default") for name, told in schema.properties.items()}
+    plain = {name: told.get("default") for name, told in fields.items()}
     chosen = {name: value for name, value in there.parameters.items() if value != plain.get(name)}
     renewed = {
         "entrypoint": _entrypoint(deployment),
         "pull_steps": _here(),
-        "parameter_openapi_schema": schema.model_dump_for_openapi(),
+        "parameter_openapi_schema": schema,
         "parameters": {**wanted, **chosen, "store": found["store"]},
     }
     if any(_now(there, name) != value for name, value in renewed.items()):

@@ -4,8 +4,6 @@ Each field is a type: bounds and choices that the form itself holds a value to, 
 of help. In: what somebody filled in. Out: a `Job`, or one sentence (UserError) that names the field
 and what mends it. Choices are looked up whenever a deployment is registered: the packaged recipes
 with those of the folder that MMBERT_RECIPES names, and the profiles.
-
-A field that may be left empty does not say `null` in its form: it shows as an empty number or line.
 """
 
 from __future__ import annotations
@@ -13,7 +11,7 @@ from __future__ import annotations
 import os
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, GetJsonSchemaHandler
 from pydantic.fields import FieldInfo
@@ -25,6 +23,9 @@ from schemas.errors import UserError
 from schemas.recipe import Recipe
 from schemas.recipe_file import load_recipe, packaged_names
 
+if TYPE_CHECKING:
+    from prefect import Flow
+
 RECIPES_VARIABLE = "MMBERT_RECIPES"  # names the folder of `mmbert serve --recipes DIR`
 NAME = r"^[a-z][a-z0-9-]*$"
 FIRST_PHASE = "pretrain"
@@ -34,17 +35,6 @@ MULTILINGUAL = "multilingual"  # the group of shares that tau weighs
 def said(title: str, line: str) -> FieldInfo:
     """What a field shows above and below itself."""
     return Field(json_schema_extra={"title": title, "description": line})
-
-
-class MayBeEmpty:
-    """Takes `null` out of a field's form: one that is left empty is not sent."""
-
-    def __get_pydantic_json_schema__(
-        self, core: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
-        schema = handler(core)
-        kinds = [kind for kind in schema.pop("anyOf", ()) if kind.get("type") != "null"]
-        return {**schema, **(kinds[0] if kinds else {})}
 
 
 class Choice:
@@ -98,7 +88,6 @@ OnlyPhase = Annotated[
 Tau = Annotated[
     float | None,
     Field(ge=0, le=1),
-    MayBeEmpty(),
     said(
         "tau",
         "How languages are weighed: 1 by their size, 0 all alike; empty leaves the recipe's.",
@@ -107,13 +96,11 @@ Tau = Annotated[
 TauEnd = Annotated[
     float | None,
     Field(ge=0, le=1),
-    MayBeEmpty(),
     said("tau at the end", "tau moves evenly to this over the phase; empty: it stays."),
 ]
 MaxEpochs = Annotated[
     float | None,
     Field(gt=0, le=1000),
-    MayBeEmpty(),
     said("Most epochs", "The cap: no language is repeated more often; empty leaves the recipe's."),
 ]
 Shares = Annotated[
@@ -123,13 +110,11 @@ Shares = Annotated[
 Pool = Annotated[
     int | None,
     Field(ge=1),
-    MayBeEmpty(),
     said("Pool, tokens", "Tokens that weights and caps share out; empty leaves the recipe's."),
 ]
 Budget = Annotated[
     int | None,
     Field(ge=1),
-    MayBeEmpty(),
     said("Budget, tokens", "Tokens that training consumes; empty leaves the recipe's."),
 ]
 MixtureName = Annotated[
@@ -171,6 +156,23 @@ ModelName = Annotated[
         "A model of the run (extend, release, ...) or the folder of another; empty: its last.",
     ),
 ]
+
+
+def form_of(flow: Flow[..., object]) -> dict[str, Any]:
+    """The JSON schema of a flow's form. A number that may be left empty is one without a default.
+
+    Prefect's own schema says number or null, for which its form asks first.
+    """
+    from prefect.utilities.callables import parameter_schema
+
+    schema = parameter_schema(flow.fn).model_dump_for_openapi()
+    for field in schema["properties"].values():
+        kinds = field.get("anyOf", ())
+        if {"type": "null"} in kinds:
+            (kind,) = [kind for kind in kinds if kind != {"type": "null"}]
+            del field["anyOf"], field["default"]
+            field |= kind
+    return schema
 
 
 def recipe_names() -> list[str]:

@@ -5,19 +5,26 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from prefect.utilities.callables import parameter_schema
 from prefect.utilities.schema_tools import ValidationError, validate
 
 from flows.serve import deployed, forms
 from flows.serve.deployments import DEPLOYMENTS
-from flows.serve.forms import Share, find_recipe, job_of, mixed_anew, require_groups, require_phase
+from flows.serve.forms import (
+    Share,
+    find_recipe,
+    form_of,
+    job_of,
+    mixed_anew,
+    require_groups,
+    require_phase,
+)
 from schemas.errors import UserError
 
 FORMS = [deployment.name for deployment in DEPLOYMENTS]
 
 
 def schema_of(name: str) -> dict:
-    return parameter_schema(getattr(deployed, name).fn).model_dump_for_openapi()
+    return form_of(getattr(deployed, name))
 
 
 @pytest.mark.parametrize("name", FORMS)
