@@ -145,13 +145,18 @@ def environment(home: Path, host: str, port: int) -> dict[str, str]:
     # Leases in memory are lost when a server is started again, and runs that hold one crash.
     own["PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE"] = LEASES
     if host in EVERYWHERE:  # what a browser elsewhere asks
-        own["PREFECT_SERVER_UI_API_URL"] = f"http://{socket.gethostname()}:{port}/api"
+        own["PREFECT_SERVER_UI_API_URL"] = f"{shown_url(host, port)}/api"
     return os.environ | OFFLINE | own
 
 
 def own_url(host: str, port: int) -> str:
     """Where this machine reaches a server that listens on `host`."""
     return f"http://{LOOPBACK if host in EVERYWHERE else host}:{port}"
+
+
+def shown_url(host: str, port: int) -> str:
+    """Where those reach it that may."""
+    return f"http://{socket.gethostname() if host in EVERYWHERE else host}:{port}"
 
 
 def is_loopback(host: str) -> bool:

@@ -34,6 +34,7 @@ from schemas.errors import UserError
 from schemas.store import Store, local_path
 
 AUTH = "PREFECT_SERVER_API_AUTH_STRING"
+SHOWN = "PREFECT_UI_URL"
 VIEWER_PORT = 4300
 POLL_S = 0.5
 WORKER_GRACE_S = training.GRACE_S + 60
@@ -90,6 +91,7 @@ def _server(home: Path, host: str, port: int | None, services: list[Service]) ->
     started = Service("server", prefect.command(host, free), environment, home, prefect.GRACE_S)
     services.append(started)
     started.start()
+    os.environ[SHOWN] = prefect.shown_url(host, free)  # of links in what runs and events say
     return Server(prefect.own_url(host, free), str(home), started.tied)
 
 
@@ -103,20 +105,15 @@ def _viewer(store: Store, home: Path, host: str, services: list[Service]) -> str
     viewer = Service("viewer", command, os.environ.copy(), home, prefect.GRACE_S)
     services.append(viewer)
     viewer.start()
-    os.environ[VIEWER_URL] = prefect.own_url(host, port)
+    os.environ[VIEWER_URL] = prefect.shown_url(host, port)
     return os.environ[VIEWER_URL]
 
 
 def _register(store: Store) -> None:
-    from flows.serve.automations import register
-    from flows.serve.deployments import POOL, deploy
-    from flows.serve.worker import make_pool
+    from flows.serve.register import register
 
     with console.stage("deployments") as stage:
-        make_pool()
-        names = deploy(store.url)
-        register(POOL)
-        stage.result = ", ".join(names)
+        stage.result = ", ".join(register(store))
 
 
 def _worker(home: Path, services: list[Service]) -> None:
@@ -131,8 +128,9 @@ def _worker(home: Path, services: list[Service]) -> None:
 
 
 def _say_where(server: Server, viewer_url: str | None, store: Store) -> None:
-    console.say(f"  Prefect UI  {server.ui_url}")
-    console.say(f"  forms       {server.ui_url}/deployments")
+    ui_url = os.environ.get(SHOWN, server.ui_url)
+    console.say(f"  Prefect UI  {ui_url}")
+    console.say(f"  forms       {ui_url}/deployments")
     if viewer_url:
         console.say(f"  store       {viewer_url}")
     for run_json in finished_runs(store):
