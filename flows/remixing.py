@@ -17,6 +17,7 @@ from flows import going_on
 from flows.job import Job
 from flows.named_mixtures import OF_MANIFEST, READ
 from flows.options import STORE
+from flows.orchestrate import task
 from pipelines.difference import Difference, compare
 from pipelines.manifests import publish_manifest
 from pipelines.remix import decide_remix
@@ -62,6 +63,7 @@ class Remixed:
         }
 
 
+@task("mix {job.phase} anew")
 def remix(job: Job, name: str | None = None, run: str | None = None) -> Remixed:
     """Mix the phase of a job anew and name the result; `run` goes on with it from where it stands.
 

@@ -8,11 +8,14 @@ is wrong and what mends it. A Prefect worker runs them; `flows.serve.deployments
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec
 
 import prefect
+from prefect.exceptions import FailedRun
+from prefect.logging import get_run_logger
 from prefect.states import Completed, State
 
 from flows import cascade, evaluating, named_mixtures, releasing, remixing
@@ -22,7 +25,7 @@ from flows.console import console
 from flows.inputs import require_inputs
 from flows.job import Job
 from flows.mixture_commands import lines
-from flows.orchestrate import failed, note, use_given_prefect
+from flows.orchestrate import failed, use_given_prefect
 from flows.outcome import Outcome
 from flows.scores import score_table
 from flows.serve import forms
@@ -51,7 +54,8 @@ def deployed(run_name: str) -> Callable[[Callable[P, str]], prefect.Flow[P, Stat
             try:
                 return Completed(message=function(*args, **kwargs))
             except (UserError, TrainingError) as error:
-                note(str(error))
+                get_run_logger().error(str(error))
+                logging.getLogger("prefect.flow_runs").addFilter(_is_no_echo)
                 return failed(str(error))
 
         named = prefect.flow(
@@ -184,6 +188,11 @@ def release(
     from flows.job import load_profile
 
     return str(releasing.release(store, run, load_profile(profile)))
+
+
+def _is_no_echo(record: logging.LogRecord) -> bool:
+    """Prefect raises a failed state again and logs where: a screenful below its sentence."""
+    return not (record.exc_info and isinstance(record.exc_info[1], FailedRun))
 
 
 def _check(job: Job, large: bool) -> None:
