@@ -1,0 +1,30 @@
+"""What a Prefect server has to know before anybody can run something from its UI.
+
+    PREFECT_API_URL=http://SERVER:4200/api python -m flows.serve.register STORE
+
+Makes the work pool `mmbert`, the deployments with their forms, and the automations, for a store;
+what is there already keeps what somebody has set in the UI.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from schemas.store import Store
+
+
+def register(store: Store) -> list[str]:
+    """Returns the names of the deployments; raises Prefect's errors when no server answers."""
+    from flows.serve import automations
+    from flows.serve.deployments import POOL, deploy
+    from flows.serve.worker import make_pool
+
+    make_pool()
+    names = deploy(store.url)
+    automations.register(POOL)
+    return names
+
+
+if __name__ == "__main__":
+    (url,) = sys.argv[1:]
+    print(f"registered for {url}: {', '.join(register(Store.at(url)))}")
