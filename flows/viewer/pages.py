@@ -23,6 +23,12 @@ from schemas.manifest import Manifest
 from schemas.stratum import HELDOUT
 
 MOST_READERS = 24
+RUN_FILES = (
+    ("run.json", "what is trained, on which mixtures"),
+    ("log.jsonl", "every step and every score"),
+    ("journal.jsonl", "which window began at which step; mmbert trace reads it"),
+    ("trainer.log", "what the trainer printed"),
+)
 
 
 def front(request: Request) -> HTMLResponse:
@@ -44,11 +50,12 @@ def run(request: Request) -> HTMLResponse:
     return render(
         request,
         "run",
+        view=view,
         run=found,
+        files=RUN_FILES,
         plots=plots,
         table=table,
         done=_done(found),
-        manifests={phase.name: phase.current for phase in found.held.run.phases},
         versions=[other for other in view.runs if other.held.run.recipe == found.held.run.recipe],
     )
 
@@ -81,6 +88,7 @@ def mixture(request: Request) -> HTMLResponse:
     return render(
         request,
         "mixture",
+        view=view,
         held=held,
         facts=facts,
         few=FEW,

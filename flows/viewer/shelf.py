@@ -34,7 +34,6 @@ class SeenRun:
 
     held: HeldRun
     story: Story | None
-    has_report: bool
     log_written: float  # seconds since 1970
 
     @property
@@ -68,6 +67,11 @@ class View:
     strata: tuple[HeldStratum, ...]
     sources: tuple[Source, ...]
     broken: dict[str, str]  # why a URL cannot be read
+    files: frozenset[str]  # the URL of each
+
+    def has(self, url: str) -> bool:
+        """Whether a file of a manifest, a run or a stratum is there."""
+        return url in self.files
 
     def run(self, name: str) -> SeenRun | None:
         return next((run for run in self.runs if run.name == name), None)
@@ -131,6 +135,7 @@ class Shelf:
             kept,
             tuple(_sources(kept)),
             broken,
+            frozenset(files),
         )
 
     def _files(self) -> dict[str, Files]:
@@ -174,7 +179,6 @@ class Shelf:
         return SeenRun(
             HeldRun(found.folder, found.record, models, size),
             story,
-            "report/index.html" in mine,
             log.written if log else 0.0,
         )
 
