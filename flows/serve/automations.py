@@ -1,6 +1,7 @@
-"""What Prefect does by itself with the runs of a pool: three automations, each with its switch.
+"""What Prefect does by itself with the runs of a pool: automations, each with its switch.
 
     crashed   a run whose heartbeats stop is marked as crashed
+    lost      so is one that a worker took and that never begins
     restart   a run that crashed is started once more, as itself, with the same parameters
     train     a new mixture starts a training (off until somebody switches it on)
 
@@ -26,14 +27,17 @@ if TYPE_CHECKING:
 
 HEARTBEAT_S = 30  # the shortest that Prefect sends
 SILENCE_S = 150.0  # a server that is started again misses some heartbeats
+BEGUN_S = 600.0
 BURST_S = 60.0  # in which a build tells of its mixtures
 CRASHED = "mmbert: a run that is heard no more has crashed"
+LOST = "mmbert: a run that never begins has crashed"
 RESTART = "mmbert: a run that crashed starts once more"
 TRAIN = "mmbert: a new mixture starts a training"
 ENDS = ("Completed", "Failed", "Cancelled", "Crashed", "Paused", "Suspended")
+ENDED = {f"prefect.flow-run.{state}" for state in ENDS}
 
 
-def register(pool: str, silence_s: float = SILENCE_S) -> None:
+def register(pool: str) -> None:
     """Make the automations of a work pool that the server does not have yet.
 
     The deployments must be there.
@@ -43,32 +47,45 @@ def register(pool: str, silence_s: float = SILENCE_S) -> None:
 
     with get_client(sync_client=True) as client:
         training = client.read_deployment_by_name("train/train")
-        for wanted in (crashed(pool, silence_s), restart(pool), train(training.id)):
+        for wanted in (crashed(pool), lost(pool), restart(pool), train(training.id)):
             if not client.read_automations_by_name(wanted.name):
                 Automation(**dict(wanted)).create()
 
 
-def crashed(pool: str, silence_s: float) -> AutomationCore:
+def crashed(pool: str) -> AutomationCore:
+    heartbeat = "prefect.flow-run.heartbeat"
+    said = f"Nothing was heard of this run for {SILENCE_S:.0f} seconds."
+    return _silent(CRASHED, pool, {heartbeat}, {heartbeat, *ENDED}, SILENCE_S, said)
+
+
+def lost(pool: str) -> AutomationCore:
+    taken = {"prefect.flow-run.Pending", "prefect.flow-run.Submitting"}
+    said = "A worker took this run, and it never began."
+    return _silent(LOST, pool, taken, {"prefect.flow-run.Running", *ENDED}, BEGUN_S, said)
+
+
+def _silent(
+    name: str, pool: str, after: set[str], expect: set[str], within_s: float, said: str
+) -> AutomationCore:
+    """A run of the pool that is not heard of in time has crashed."""
     from prefect.automations import AutomationCore, ChangeFlowRunState, EventTrigger, Posture
     from prefect.client.schemas.objects import StateType
 
-    heartbeat = "prefect.flow-run.heartbeat"
     trigger = EventTrigger(
         posture=Posture.Proactive,
-        after={heartbeat},
-        expect={heartbeat, *(f"prefect.flow-run.{state}" for state in ENDS)},
+        after=after,
+        expect=expect,
         match={"prefect.resource.id": "prefect.flow-run.*"},
         match_related=_of_pool(pool),
         for_each={"prefect.resource.id"},
         threshold=1,
-        within=timedelta(seconds=silence_s),
+        within=timedelta(seconds=within_s),
     )
-    message = f"Nothing was heard of this run for {silence_s:.0f} seconds."
     return AutomationCore(
-        name=CRASHED,
+        name=name,
         description="Its process, or its machine, ended without a word.",
         trigger=trigger,
-        actions=[ChangeFlowRunState(state=StateType.CRASHED, message=message)],
+        actions=[ChangeFlowRunState(state=StateType.CRASHED, message=said)],
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from flows.serve.automations import CRASHED, RESTART, TRAIN
+from flows.serve.automations import CRASHED, LOST, RESTART, TRAIN
 from tests.serving import Served, built_store, only_run, saved_step, serving, steps, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("serve")]
@@ -129,6 +129,7 @@ def test_registering_again_changes_nothing_that_somebody_switched(served: Served
     found = {one["name"]: one for one in served.call("POST", "/automations/filter", {})}
     assert {name: one["enabled"] for name, one in found.items()} == {
         CRASHED: True,
+        LOST: True,
         RESTART: True,
         TRAIN: False,
     }
@@ -139,6 +140,7 @@ def test_registering_again_changes_nothing_that_somebody_switched(served: Served
     after = {one["id"]: one["enabled"] for one in served.call("POST", "/automations/filter", {})}
     assert after == {
         found[CRASHED]["id"]: False,
+        found[LOST]["id"]: True,
         found[RESTART]["id"]: True,
         found[TRAIN]["id"]: True,
     }

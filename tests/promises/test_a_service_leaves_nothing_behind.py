@@ -55,6 +55,14 @@ def begin_training(served: Served) -> str:
     return run
 
 
+def goes_on(store: Path, run: str, saved: int) -> None:
+    """At the next start of the service, from its checkpoint."""
+    with serving(store) as served:
+        until(lambda: steps(only_run(store)) > saved, "it goes on", lambda: served.story(run))
+        served.cancel(run)
+        served.wait(run, "Cancelled")
+
+
 def test_ctrl_c_leaves_a_checkpoint_and_no_process_and_the_run_goes_on_at_the_next_start(
     store: Path,
 ) -> None:
@@ -65,20 +73,20 @@ def test_ctrl_c_leaves_a_checkpoint_and_no_process_and_the_run_goes_on_at_the_ne
         saved = saved_step(only_run(store))
         assert saved > 0
         assert "ended" in served.printed.read_text()
-    with serving(store) as served:
-        served.wait(run, "Training")
-        until(lambda: steps(only_run(store)) > saved, "it goes on", lambda: served.story(run))
-        served.cancel(run)
-        served.wait(run, "Cancelled")
+    goes_on(store, run, saved)
 
 
-def test_a_service_that_is_killed_leaves_a_checkpoint_and_no_process(store: Path) -> None:
+def test_a_service_that_is_killed_leaves_a_checkpoint_and_no_process_and_loses_no_run(
+    store: Path,
+) -> None:
     with serving(store) as served:
-        begin_training(served)
+        run = begin_training(served)
         served.process.kill()
         served.process.wait()
         until(lambda: not served.left(), "nothing is left", lambda: str(served.commands()))
-    assert saved_step(only_run(store)) > 0
+    saved = saved_step(only_run(store))
+    assert saved > 0
+    goes_on(store, run, saved)  # once its silence was long enough
 
 
 def test_a_server_of_ones_own_is_used_and_left_alone(store: Path, tmp_path: Path) -> None:

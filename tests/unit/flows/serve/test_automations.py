@@ -19,7 +19,7 @@ def test_only_the_first_crash_of_a_run_of_the_pool_starts_it_again() -> None:
 
 
 def test_silence_is_longer_than_several_heartbeats() -> None:
-    made = automations.crashed("mmbert", automations.SILENCE_S)
+    made = automations.crashed("mmbert")
     assert made.trigger.within.total_seconds() >= 4 * automations.HEARTBEAT_S
     assert [action.state.value for action in made.actions] == ["CRASHED"]
 
