@@ -97,7 +97,7 @@ def _find(run_json: Path, run: Run, model: str) -> tuple[str, Path]:
     names = [name for name in run.models if (made / name).is_dir()]
     if not model and names:
         return names[-1], made / names[-1]
-    if model in names or (made / model / "config.json").is_file():
+    if model in names:
         return model, made / model
     if model and Path(model, "config.json").is_file():
         return Path(model).name, Path(model)

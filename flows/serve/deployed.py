@@ -175,6 +175,8 @@ def evaluate(
 ) -> str:
     """How well a model predicts held-out text."""
     scored = evaluating.evaluate(store, run, model)
+    if scored.macro is None:
+        return f"{scored.name}: too little held-out text for a figure"
     return f"{scored.name}: {bits(scored.macro)} bits per byte, the mean of languages"
 
 
