@@ -28,11 +28,6 @@ def server_findings(store: Store) -> Iterator[Finding]:
         return
     try:
         _ask(f"{url}/health")
-    except urllib.error.HTTPError as error:
-        locked = error.code in (401, 403)
-        mend = f"set {AUTH}=USER:PASSWORD" if locked else "see the server's log"
-        yield problem("server", f"{url} answers {error.code}", mend)
-        return
     except OSError as error:
         told = f"no answer at {url} ({getattr(error, 'reason', None) or error})"
         yield problem("server", told, f"start it, or unset {URL}" if given else "see server.log")
@@ -47,6 +42,8 @@ def _pool(url: str) -> Finding:
     except urllib.error.HTTPError as error:
         if error.code == 404:
             return warning("worker", f"the server has no work pool {POOL}", REGISTER)
+        if error.code in (401, 403):
+            return problem("worker", "the server asks for a password", f"set {AUTH}=USER:PASSWORD")
         return warning("worker", f"{url} answers {error.code}", "see the server's log")
     except OSError as error:
         return warning("worker", f"the server gave no answer ({error})", "see the server's log")

@@ -25,6 +25,7 @@ from flows.launch.asked import Asked, refuse
 
 MARGIN_S = 30  # of torchrun.GRACE_S, for Slurm itself
 POLL_S = 0.5
+REFUSED = "sbatch: error: "
 
 
 def command(run_json: Path, phase: str | None, profile: Profile) -> list[str]:
@@ -76,9 +77,10 @@ def main(name: str, script: str) -> int:
     if job.poll() is None:
         _cancel(name, job)
     assert job.stderr is not None
-    told = job.stderr.read().strip()
-    if job.returncode and told and not asked.to_end:
-        return refuse(f"sbatch: {told.splitlines()[-1]}; see [train.slurm] of the profile")
+    refused = [line for line in job.stderr.read().splitlines() if line.startswith(REFUSED)]
+    if job.returncode and refused and not asked.to_end:
+        told = refused[-1].removeprefix(REFUSED)
+        return refuse(f"sbatch refuses the job: {told}; see [train.slurm] of the profile")
     return job.returncode
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -145,7 +146,11 @@ class Prefect(BaseHTTPRequestHandler):
         self._say(200, True)
 
     def do_POST(self) -> None:
-        self._say(404 if self.workers is None else 200, self.workers)
+        if self.workers == "locked":
+            known = self.headers.get("Authorization") == f"Basic {b64encode(b'a:b').decode()}"
+            self._say(200 if known else 401, [{"name": "one", "status": "ONLINE"}])
+        else:
+            self._say(404 if self.workers is None else 200, self.workers)
 
     def _say(self, status: int, body: object) -> None:
         self.send_response(status)
@@ -174,6 +179,7 @@ def prefect(workers: object) -> Iterator[str]:
         (None, "warning"),
         ([{"name": "one", "status": "OFFLINE"}], "warning"),
         ([{"name": "one", "status": "ONLINE"}], "ok"),
+        ("locked", "problem"),
     ],
 )
 def test_a_server_its_pool_and_its_workers_are_asked(
@@ -183,6 +189,15 @@ def test_a_server_its_pool_and_its_workers_are_asked(
         monkeypatch.setenv("PREFECT_API_URL", url)
         found = states(server_findings(Store.at(str(tmp_path))))
     assert found == {"server": "ok", "worker": state}
+
+
+def test_a_password_that_the_environment_has_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", "a:b")
+    with prefect("locked") as url:
+        monkeypatch.setenv("PREFECT_API_URL", url)
+        assert states(server_findings(Store.at(str(tmp_path))))["worker"] == "ok"
 
 
 def test_a_server_that_is_gone_is_a_problem(

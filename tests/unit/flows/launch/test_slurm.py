@@ -98,7 +98,9 @@ def test_a_job_that_slurm_refuses_and_a_machine_without_slurm_are_one_sentence(
     slurm: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_json = run_in(slurm)
-    with pytest.raises(UserError, match=r"invalid partition: moon; see \[train.slurm\]"):
+    with pytest.raises(
+        UserError, match=r"^sbatch refuses the job: invalid partition: moon; see \[train.slurm\]"
+    ):
         train(run_json, profile(slurm / "python", partition="moon"))
     monkeypatch.setenv("PATH", str(slurm))
     with pytest.raises(UserError, match="needs sbatch"):
