@@ -52,11 +52,13 @@ def test_a_flow_on_its_own_server(tmp_path: Path) -> None:
     with sqlite3.connect(store / "prefect" / "prefect.db") as database:
         runs = database.execute("select name, state_type from flow_run").fetchall()
         tasks = database.execute("select name, state_type from task_run").fetchall()
-        tables = {key for (key,) in database.execute("select key from artifact")}
+        artifacts = dict(database.execute("select key, data from artifact").fetchall())
     assert runs == [("data tiny", "COMPLETED")]
     assert {state for _, state in tasks} == {"COMPLETED"}
     assert {"tokenizer", "build strata", "manifests"} <= {name for name, _ in tasks}
-    assert tables == {"ledger", *(f"mixture-{phase}" for phase in PHASES)}
+    mixtures = [f"mixture-tiny-{phase}" for phase in PHASES]
+    assert artifacts.keys() == {"progress-tiny-data", "ledger-tiny", *mixtures}
+    assert all("](data:image/svg+xml;base64," in artifacts[key] for key in mixtures)
     assert not (tmp_path / "home" / ".prefect").exists()
 
 
