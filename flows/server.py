@@ -35,6 +35,11 @@ POLL_S = 0.1
 PATIENCE_S = 180.0
 GRACE_S = 10.0
 LEASES = "prefect.server.concurrency.lease_storage.filesystem"
+# A machine that trains answers late; what somebody set goes before. In seconds; Prefect: 5 and 10.
+PATIENT = {
+    "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "60",
+    "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
+}
 OFFLINE = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
@@ -146,7 +151,7 @@ def environment(home: Path, host: str, port: int) -> dict[str, str]:
     own["PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE"] = LEASES
     if host in EVERYWHERE:  # what a browser elsewhere asks
         own["PREFECT_SERVER_UI_API_URL"] = f"{shown_url(host, port)}/api"
-    return os.environ | OFFLINE | own
+    return PATIENT | os.environ | OFFLINE | own
 
 
 def own_url(host: str, port: int) -> str:

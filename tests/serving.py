@@ -92,8 +92,11 @@ class Served:
             try:
                 with urllib.request.urlopen(request, timeout=60) as answered:
                     return bytes(answered.read())
-            except urllib.error.HTTPError:
-                raise
+            except urllib.error.HTTPError as error:
+                if error.code < 500:
+                    raise
+                log = (self.store / "prefect" / "server.log").read_text()
+                raise AssertionError(f"{method} {path}: {error}\n{log[-6000:]}") from None
             except OSError:
                 return None
 

@@ -93,6 +93,21 @@ def test_a_parent_that_is_killed_leaves_time_for_a_checkpoint_and_no_process(
     assert (tmp_path / "pid.saved").read_text() == "a checkpoint"
 
 
+def test_what_a_killed_command_leaves_has_time_for_a_checkpoint(tmp_path: Path) -> None:
+    starts = (
+        "import subprocess, sys, time\n"
+        f"subprocess.Popen([sys.executable, '-c', {SAVES_WHEN_ASKED!r}, sys.argv[1]],"
+        " start_new_session=True)\n"
+        "time.sleep(60)\n"
+    )
+    tied = tie(starts, tmp_path / "pid")
+    left = read_pid(tmp_path / "pid")
+    left.parent().kill()
+    tied.process.wait()
+    assert gone(left)
+    assert (tmp_path / "pid.saved").read_text() == "a checkpoint"
+
+
 def test_who_does_not_end_is_ended(tmp_path: Path) -> None:
     deaf = SAVES_WHEN_ASKED.replace("signal.SIGTERM, save", "signal.SIGTERM, signal.SIG_IGN")
     tied = tie(deaf, tmp_path / "pid", grace_s=0.5)
