@@ -66,6 +66,30 @@ def open_remote(url: str, piece_bytes: int) -> IO[bytes]:
         return opened
 
 
+def exists(url: str) -> bool:
+    """Whether there is such a file or folder; raises as `retried`."""
+
+    def look() -> bool:
+        try:
+            ask(url)
+        except FileNotFoundError:
+            return False
+        return True
+
+    return retried(look, url)
+
+
+def read_bytes(url: str) -> bytes:
+    """A small file whole; raises as `retried`."""
+
+    def read() -> bytes:
+        fs, path = file_system(url)
+        with _honest():
+            return bytes(fs.cat_file(path))
+
+    return retried(read, url)
+
+
 @contextmanager
 def _honest() -> Iterator[None]:
     """fsspec says that there is no such file of any https server that did not answer."""

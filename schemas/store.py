@@ -49,16 +49,22 @@ def join(url: str, *parts: str) -> str:
 def exists(url: str) -> bool:
     if local := local_path(url):
         return local.exists()
-    fs, path = fsspec.core.url_to_fs(url)
-    return bool(fs.exists(path))
+    from schemas import remote  # it asks `local_path`, and a local store needs no client
+
+    return remote.exists(url)
 
 
 def read_bytes(url: str) -> bytes:
-    """The file's bytes; FileNotFoundError when it is not there."""
+    """The file's bytes; FileNotFoundError when it is not there.
+
+    What is not on a disk is tried again while the network is at fault, here as in `exists`; a
+    UserError says where it stays so.
+    """
     if local := local_path(url):
         return local.read_bytes()
-    with fsspec.open(url, "rb") as file:
-        return file.read()
+    from schemas import remote
+
+    return remote.read_bytes(url)
 
 
 def local_path(url: str) -> Path | None:

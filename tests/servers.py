@@ -63,6 +63,7 @@ class Faulty:
         self.asked: list[tuple[str, str, str]] = []  # method, path, range
         self.failed = 0
         self.pages_fail = True
+        self.down = False  # 503 to whatever is asked
         self._closing = threading.Event()
         self._lock = threading.Lock()
         owner = self
@@ -107,7 +108,7 @@ class Faulty:
             asked.connection.shutdown(socket.SHUT_RDWR)
             return
         answer = self._forward(asked, body) if self.upstream else self._file(asked)
-        if fault is not None and fault.kind == "unavailable":
+        if self.down or (fault is not None and fault.kind == "unavailable"):
             answer = Answer(503, {}, b"later")
         if fault is not None and fault.kind == "page":
             answer = Answer(200, {"Content-Type": "text/html"}, b"<p>Busy: come back later.</p>")
