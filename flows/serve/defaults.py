@@ -41,7 +41,7 @@ def defaults_of(store: Store) -> Defaults:
         plain = load_recipe(find_recipe(name), packaged=RECIPES)
     except UserError:  # built from a file that is not among the choices
         return found
-    if build is None or plain.name != name:
+    if build is None:
         return found
     return {**found, "recipe": name, "overrides": list(_differences(plain, build.recipe))}
 

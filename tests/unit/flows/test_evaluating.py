@@ -24,15 +24,16 @@ CONFIG = ModelConfig(500, 64, 4, 2, 96)
 
 @pytest.fixture(scope="module")
 def run_json(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run whose one model was never trained, and whose log has a score of another."""
+    """A run whose one model was never trained, and whose log has scores of it and another."""
     made = Path(make_run(tmp_path_factory.mktemp("evaluate"), {"only": phase_settings()}))
     with alone(made) as session:
         folder = session.model_folder("only")
         to_transformers.export(build(CONFIG, 1), folder, 1e4, 1e4, session.tokenizer)
         model, theta = from_transformers.load(folder)
         found = heldout.evaluate(model, theta, session.text, session.token_bytes, session.ranks)
-        line = {"kind": "heldout", "phase": "untrained", "step": 0, "clock": 0, **found.line()}
-        Lines(made.with_name("log.jsonl"), write=True).append(line)
+        log = Lines(made.with_name("log.jsonl"), write=True)
+        for name in ("only", "untrained"):
+            log.append({"kind": "heldout", "phase": name, "step": 0, "clock": 0, **found.line()})
     return made
 
 
