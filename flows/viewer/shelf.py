@@ -24,7 +24,6 @@ from schemas.store import Store, join
 from schemas.stratum import HELDOUT, Stratum
 
 SHARE_OF_TIME = 10  # a look that took a second is good for ten
-RECENTLY_S = 300.0  # whose log was written since is in training
 TRIES = 5
 
 
@@ -34,7 +33,6 @@ class SeenRun:
 
     held: HeldRun
     story: Story | None
-    log_written: float  # seconds since 1970
 
     @property
     def name(self) -> str:
@@ -44,9 +42,7 @@ class SeenRun:
     def state(self) -> str:
         if set(self.held.run.models).issubset(self.held.made):
             return "finished"
-        if self.story is None:
-            return "not begun"
-        return "training" if time.time() - self.log_written < RECENTLY_S else "stopped"
+        return "not begun" if self.story is None else "unfinished"
 
 
 @dataclass(frozen=True)
@@ -171,15 +167,15 @@ class Shelf:
         mine = {url.removeprefix(start): f for url, f in files.items() if url.startswith(start)}
         made = {url.split("/")[1] for url in mine if url.startswith("models/")}
         models = tuple(name for name in found.record.models if name in made)
-        log = mine.get("log.jsonl")
         last = max(file.written for file in mine.values())
         size = Files(sum(f.num_bytes for f in mine.values()), last)
         url = join(found.folder, "log.jsonl")
-        story = self._stories.setdefault(url, StoryFile(url)).read() if log else None
+        story = (
+            self._stories.setdefault(url, StoryFile(url)).read() if "log.jsonl" in mine else None
+        )
         return SeenRun(
             HeldRun(found.folder, found.record, models, size),
             story,
-            log.written if log else 0.0,
         )
 
 

@@ -79,6 +79,7 @@ def test_the_front_page_says_where_a_run_stands(client: TestClient, viewed: View
     assert "3.000" in front  # its loss
     assert "2.000" in front  # bits per byte
     assert "flatter" in front
+    assert ">finished<" in front
 
 
 def test_a_run_shows_its_curves_and_scores(local: TestClient, viewed: Viewed) -> None:
