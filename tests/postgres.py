@@ -44,14 +44,22 @@ def postgres(folder: Path) -> Iterator[str]:
         for above in (folder, *folder.parents):
             if above.stat().st_uid == 0 and above != Path("/"):
                 above.chmod(above.stat().st_mode | 0o011)
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.STDOUT, "cwd": "/", **demoted}
     command = [initdb, "-D", str(data), "-U", "mmbert", "--auth=trust", "--no-sync"]
-    subprocess.run(command, check=True, **quiet)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd="/", **demoted)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     options = ["-h", "127.0.0.1", "-p", str(port), "-k", str(data), "-c", "max_connections=200"]
-    process = subprocess.Popen([server, "-D", str(data), *options], **quiet)
+    options += ["-c", "fsync=off"]
+    with (folder / "postgres.log").open("wb") as log:
+        process = subprocess.Popen(
+            [server, "-D", str(data), *options],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd="/",
+            start_new_session=True,
+            **demoted,
+        )
     try:
         until(lambda: _answers(port), "Postgres answers")
         yield f"postgresql+asyncpg://mmbert@127.0.0.1:{port}/postgres"
