@@ -1,7 +1,7 @@
-"""Work that goes on beside a consumer, item by item, in one daemon thread.
+"""Work that goes on beside a consumer, item by item, in daemon threads.
 
-The thread lives while there are items. After an error the rest is dropped; `check` and `finish`
-raise it in whoever asks.
+The threads live while there are items; they begin them in order. After an error the rest is
+dropped; `check` and `finish` raise it in whoever asks.
 """
 
 from __future__ import annotations
@@ -17,16 +17,19 @@ T = TypeVar("T")
 
 
 class Background(Generic[T]):
-    """Calls `work` for each item, in order; `niceness` is that of its thread, where a system can.
+    """Calls `work` for each item, `at_once` of them; `niceness` is that of its threads, where a
+    system can.
 
     Work should keep the interpreter's lock for moments only: a nice thread that holds it while
     others use the core delays them all.
     """
 
-    def __init__(self, name: str, work: Callable[[T], None], niceness: int = 0):
-        self._name, self._work, self._niceness = name, work, niceness
+    def __init__(
+        self, name: str, work: Callable[[T], None], niceness: int = 0, at_once: int = 1
+    ) -> None:
+        self._name, self._work, self._niceness, self._at_once = name, work, niceness, at_once
         self._items: deque[T] = deque()
-        self._thread: threading.Thread | None = None
+        self._threads: set[threading.Thread] = set()
         self._error: BaseException | None = None
         self._lock = threading.Lock()
 
@@ -37,9 +40,10 @@ class Background(Generic[T]):
             if instead:
                 self._items.clear()
             self._items.extend(items)
-            if self._items and self._thread is None:
-                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                self._thread.start()
+            for _ in range(min(self._at_once - len(self._threads), len(self._items))):
+                thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                self._threads.add(thread)
+                thread.start()
 
     def check(self) -> None:
         """Raise the error that work ended with, if it did."""
@@ -48,8 +52,7 @@ class Background(Generic[T]):
 
     def finish(self) -> None:
         """Wait until nothing is left; raises as `check`."""
-        thread = self._thread
-        if thread is not None:
+        for thread in list(self._threads):
             thread.join()
         self.check()
 
@@ -60,7 +63,7 @@ class Background(Generic[T]):
         while True:
             with self._lock:
                 if not self._items:
-                    self._thread = None
+                    self._threads.discard(threading.current_thread())
                     return
                 item = self._items.popleft()
             try:

@@ -4,28 +4,26 @@
     $MMBERT_CACHE_GB                10**9 bytes of them, default 100
 
 Settings of a machine, so no recipe knows them. `expect` says what the window at hand reads and what
-comes after it; one thread fetches that in this order, and `open` maps a shard once it is there. A
-shard is written to `.part` in pieces, hashed on the way, and renamed: what has a name is whole. It
-is named by the digest of what it has to be now, so a copy from before an erasure is not used: it
-goes.
+comes after it; a few threads fetch that in this order, since 1,833 small shards one after another
+would be 1,833 times a server's delay, and `open` maps a shard once it is there. A shard is written
+to a `.part` in pieces, hashed on the way, and renamed: what has a name is whole. It is named by the
+digest of what it has to be now, so a copy from before an erasure is not used: it goes.
 
-Processes share the folder. Whoever holds the lock on `.lock` fetches and evicts, so all ranks of a
-host together read a shard once. What was expected longest ago goes first, and what the window at
-hand reads never: with room for the shards that are begun, one a stratum, each is read once an
-epoch. The space of an evicted shard is free once no process maps it any more, which `OpenShards`
-sees to at every window.
+Processes share the folder (trainer/cache_folder.py). Each shard is fetched by whoever claims it, so
+all ranks of a host together read it once. What was expected longest ago goes first, and what the
+window at hand reads never: with room for the shards that are begun, one a stratum, each is read
+once an epoch. The space of an evicted shard is free once no process maps it any more, which
+`OpenShards` sees to at every window.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from errno import EACCES, EDQUOT, EEXIST, EFBIG, ENOSPC, ENOTDIR, EPERM, EROFS
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -38,29 +36,15 @@ from schemas.remote import file_system, open_remote, retried, tells_of_absence
 from schemas.shard import Shard, parse_shard
 from schemas.store import Store, join, local_path
 from trainer.background import Background
+from trainer.cache_folder import BOUND, FOLDER, CacheFolder, settings
 from trainer.damage import sha256_of
 
-FOLDER, BOUND = "MMBERT_CACHE", "MMBERT_CACHE_GB"
-DEFAULT_GB = 100.0
-PIECE_BYTES = 8 << 20  # of one request, and in memory
+__all__ = ["BOUND", "FOLDER", "ShardCache", "cache_of", "settings"]
+
+FETCHES_AT_ONCE = 8
+PIECE_BYTES = 4 << 20  # of one request, and in memory for each of them
 POLL_S = 0.01
 LOOKUPS_AT_ONCE = 32
-
-_OF_THE_DISK = {EACCES, EDQUOT, EEXIST, EFBIG, ENOSPC, ENOTDIR, EPERM, EROFS}
-
-
-def settings() -> tuple[Path, int]:
-    """The folder and the bound in bytes that the environment asks for; UserError if it cannot."""
-    default = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "mmbert" / "shards"
-    folder = Path(os.environ.get(FOLDER) or default).expanduser().absolute()
-    said = os.environ.get(BOUND) or str(DEFAULT_GB)
-    try:
-        bound = int(float(said) * 1e9)
-    except (ValueError, OverflowError):
-        bound = 0
-    if bound <= 0:
-        raise UserError(f"{BOUND}={said} is no size: set it to a number of GB above 0, {BOUND}=100")
-    return folder, bound
 
 
 def cache_of(store: Store, urls: Sequence[str]) -> ShardCache | None:
@@ -73,15 +57,16 @@ class ShardCache:
 
     def __init__(self, store: Store, urls: Sequence[str], folder: Path, bound_bytes: int):
         self._store = store
-        self._folder, self._bound = folder, bound_bytes
-        with self._usable():
-            folder.mkdir(parents=True, exist_ok=True)
+        self._folder = CacheFolder(folder, bound_bytes, of=store.url)
         self._names = self._name(urls)
         self._now: frozenset[str] = frozenset()
         self._kept: frozenset[str] = frozenset()  # of the window at hand and the one before
         self._soon: frozenset[str] = frozenset()
+        self._missing: set[str] = set()  # of the window at hand, that are not fetched yet
         self._fetched: set[str] = set()  # by this process, which hashed them on the way
-        self._ahead: Background[str] = Background("fetch", self._fetch_ahead)
+        self._ahead: Background[tuple[str, set[str]]] = Background(
+            "fetch", self._fetch_ahead, at_once=FETCHES_AT_ONCE
+        )
 
     def open(self, url: str) -> Shard:
         """A shard, mapped; waits until it is there, or fetches it.
@@ -125,9 +110,10 @@ class ShardCache:
         self._soon = frozenset(self._names[url] for url in soon)
         for name in [*self._soon, *self._kept]:
             with suppress(FileNotFoundError):
-                os.utime(self._folder / name)
+                os.utime(self._folder.path / name)
         missing = [url for url in dict.fromkeys([*now, *soon]) if not self.holds(url)]
-        self._ahead.put(missing, instead=True)
+        self._missing = {self._names[url] for url in missing} & self._now
+        self._ahead.put(((url, self._missing) for url in missing), instead=True)
 
     def _name(self, urls: Sequence[str]) -> dict[str, str]:
         """The file name of each shard, by what it has to be now; copies of what it was go."""
@@ -140,7 +126,7 @@ class ShardCache:
             digest, built = records[folder].digest_now(name)[:16], erased.digest_of(name)
             names[url] = f"{digest}.arrow"
             if digest != built:
-                (self._folder / f"{built}.arrow").unlink(missing_ok=True)
+                (self._folder.path / f"{built}.arrow").unlink(missing_ok=True)
         return names
 
     def _name_again(self, url: str) -> None:
@@ -174,36 +160,46 @@ class ShardCache:
             return True
 
     def _path(self, url: str) -> Path:
-        return self._folder / self._names[url]
+        return self._folder.path / self._names[url]
 
-    def _fetch_ahead(self, url: str) -> None:
-        with suppress(UserError):  # said by `open`, if it is still so when the shard is needed
-            self._fetch(url)
+    def _fetch_ahead(self, item: tuple[str, set[str]]) -> None:
+        """Fetch what is expected; what comes after takes no room before all that is `missing` of
+        the window at hand has its own, and waits no longer once something else is expected."""
+        url, missing = item
+        name = self._names[url]
+        while missing and name not in missing and missing is self._missing:
+            self._ahead.check()
+            time.sleep(POLL_S)
+        try:
+            if missing is self._missing:
+                with suppress(UserError):  # said by `open`, if it is still so when it is needed
+                    self._fetch(url)
+        finally:
+            missing.discard(name)
 
     def _fetch(self, url: str) -> None:
         """Have a shard here, whoever fetches it; in vain where one that comes after has no room."""
-        path = self._path(url)
-        while not path.exists():
-            with self._locked() as mine:
-                if not mine:
-                    time.sleep(POLL_S)  # the lock may go from holder to holder for long
-                elif not path.exists() and not self._write(url):
+        while not self._path(url).exists():
+            name = self._names[url]
+            with self._folder.claimed(name) as part:
+                if part and not self._path(url).exists() and self._write(url, part):
                     return
-            path = self._path(url)
+                if part and name not in self._kept:
+                    return
+            time.sleep(POLL_S)
 
-    def _write(self, url: str) -> bool:
+    def _write(self, url: str, part: IO[bytes]) -> bool:
         """Fetch a shard to its path; once more where what came is not what its name tells of."""
-        place = self._store.resolve(url)
-        part, digest = self._folder / ".part", None
+        place, claimed, digest = self._store.resolve(url), self._names[url], None
         try:
             for _ in range(2):  # a body that was cut short is no error of any client
-                digest = retried(lambda: self._stream(place, part, self._names[url]), place)
+                digest = retried(lambda: self._stream(place, part, claimed), place)
                 if digest is None:
                     return False
                 if not digest.startswith(self._path(url).stem):
                     self._name_again(url)
                 if digest.startswith(self._path(url).stem):
-                    os.replace(part, self._path(url))
+                    self._folder.publish(claimed, self._names[url])
                     self._fetched.add(self._names[url])
                     return True
         except FileNotFoundError as error:
@@ -211,8 +207,6 @@ class ShardCache:
                 f"{place} is not there: its stratum was removed, or copied without it; build it "
                 "again with `mmbert data RECIPE`"
             ) from error
-        finally:
-            part.unlink(missing_ok=True)
         assert digest is not None
         raise UserError(
             f"{place} is damaged: its bytes have the digest {digest[:16]}, its name or "
@@ -220,73 +214,27 @@ class ShardCache:
             f"{place.rsplit('/', 1)[0]} and build that stratum again with `mmbert data RECIPE`"
         )
 
-    def _stream(self, place: str, part: Path, name: str) -> str | None:
+    def _stream(self, place: str, part: IO[bytes], name: str) -> str | None:
         """Write a remote file to `part`; returns the sha256 of what came, None without room."""
         hashed = hashlib.sha256()
         with open_remote(place, PIECE_BYTES) as source:
             room, done = getattr(source, "size", None) or 0, 0  # https may not say
-            if not self._make_room(room, name):
+            if not self._folder.reserve(part, name, room, self._kept, self._soon):
                 return None
-            with self._usable(), part.open("wb") as file:
+            with self._folder.usable():
+                part.seek(0)
                 while piece := _read(source, place):
                     done += len(piece)
-                    if done > room and not self._make_room(room := done, name):
+                    if done > room and not self._folder.reserve(
+                        part, name, room := done, self._kept, self._soon
+                    ):
                         return None
                     hashed.update(piece)
-                    file.write(piece)
-                file.flush()
-                os.fsync(file.fileno())
+                    part.write(piece)
+                part.truncate(done)
+                part.flush()
+                os.fsync(part.fileno())
         return hashed.hexdigest()
-
-    def _make_room(self, size: int, name: str) -> bool:
-        """Evict what was expected longest ago; False where only shards that come first are left."""
-        kept = self._kept if name in self._kept else self._kept | self._soon
-        files = []
-        for path in self._folder.glob("*.arrow"):
-            with suppress(FileNotFoundError):  # an old copy of an erased shard, removed by another
-                status = path.stat()
-                files.append((status.st_mtime_ns, status.st_size, path))
-        excess = sum(file[1] for file in files) + size - self._bound
-        going = []
-        for _, num_bytes, path in sorted(file for file in files if file[2].name not in kept):
-            if excess > 0:
-                going.append(path)
-                excess -= num_bytes
-        if excess <= 0:
-            for path in going:
-                path.unlink(missing_ok=True)
-        elif name in self._kept:
-            raise UserError(
-                f"{BOUND}={self._bound / 1e9:g} is too small: one window reads more than "
-                f"{(self._bound + excess) / 1e9:g} GB of shards; set it to more"
-            )
-        return excess <= 0
-
-    @contextmanager
-    def _locked(self) -> Iterator[bool]:
-        """Whether this thread alone may write to the folder."""
-        with self._usable():
-            self._folder.mkdir(parents=True, exist_ok=True)  # someone may tidy up during a run
-            with (self._folder / ".lock").open("w") as lock:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    yield False
-                else:
-                    yield True
-
-    @contextmanager
-    def _usable(self) -> Iterator[None]:
-        """UserError where the folder cannot be written."""
-        try:
-            yield
-        except OSError as error:
-            if error.errno not in _OF_THE_DISK:
-                raise
-            raise UserError(
-                f"the shards of {self._store.url} cannot be kept in {self._folder} "
-                f"({error.strerror}); free space, or set {FOLDER} and {BOUND} to what there is"
-            ) from error
 
 
 def _read(source: IO[bytes], place: str) -> bytes:

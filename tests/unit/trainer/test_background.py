@@ -1,7 +1,7 @@
-"""Work beside a consumer: in order, one thread, no error lost."""
+"""Work beside a consumer: in order, in as many threads as it may have, no error lost."""
 
 import threading
-from threading import Semaphore
+from threading import Barrier, Semaphore
 
 import pytest
 
@@ -41,6 +41,15 @@ def test_items_may_be_replaced_by_others() -> None:
     go.release(2)
     beside.finish()
     assert done == [1, 4]
+
+
+def test_several_items_are_worked_on_at_once() -> None:
+    met = Barrier(3)
+    beside: Background[int] = Background("beside", lambda _: met.wait(30) and None, at_once=3)
+    beside.put(range(6))
+    assert threads() <= 3
+    beside.finish()
+    assert threads() == 0
 
 
 def test_an_error_ends_the_work_and_is_raised_in_whoever_asks() -> None:

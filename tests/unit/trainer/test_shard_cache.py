@@ -2,8 +2,10 @@
 
 import io
 import shutil
+import threading
 import uuid
 from pathlib import Path
+from typing import IO
 
 import fsspec
 import pytest
@@ -12,6 +14,7 @@ from schemas import erased
 from schemas.digest import sha256
 from schemas.erased import Erased, ErasedShard
 from schemas.errors import UserError
+from schemas.remote import open_remote
 from schemas.shard import ShardMeta, digest_of, write
 from schemas.store import Store
 from tests.stores import TOKENIZER, VOCAB_SIZE, documents_of
@@ -162,3 +165,42 @@ def test_a_cache_that_is_removed_in_a_run_is_filled_again(
     cache.open(urls[0])
     shutil.rmtree(tmp_path / "cache")
     assert cache.open(urls[0]).lengths.tolist() == [50, 60]
+
+
+def test_shards_are_fetched_at_once_and_what_comes_after_waits_for_them(
+    store: Store, urls: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    *now, after = urls
+    begun: list[str] = []
+    met = threading.Barrier(len(now))
+
+    def together(place: str, piece_bytes: int) -> IO[bytes]:
+        if not place.endswith(after):
+            met.wait(30)
+        else:
+            assert all(cache.holds(url) for url in now)
+        begun.append(place)
+        return open_remote(place, piece_bytes)
+
+    monkeypatch.setattr(shard_cache, "open_remote", together)
+    cache = cache_of(store, urls, tmp_path, 4)
+    expect(cache, now, [after])
+    assert all(cache.holds(url) for url in urls)
+    assert len(begun) == len(urls)
+
+
+def test_what_is_needed_now_waits_for_room_that_a_later_one_still_takes(
+    store: Store, urls: list[str], tmp_path: Path
+) -> None:
+    a, b, *_ = urls
+    cache = cache_of(store, urls, tmp_path, 1)
+    folder, later = cache._folder, cache._names[b]
+    with folder.claimed(later) as part:
+        assert part
+        assert folder.reserve(part, later, 300, (), ())
+        fetching = threading.Thread(target=lambda: cache.open(a))
+        fetching.start()
+        fetching.join(0.1)
+        assert fetching.is_alive()  # it evicts the other one, once that is whole, or gone
+    fetching.join(30)
+    assert cache.holds(a)
