@@ -138,6 +138,7 @@ def _timeline(
 ) -> Timeline:
     from pydantic import ValidationError
 
+    from flows.console import console
     from schemas import run as runs
     from schemas.find_run import find_run
     from schemas.store import Store
@@ -153,7 +154,13 @@ def _timeline(
             f"{run_json} is no run description of this version; trace it with the version of "
             "mmbert that trained it"
         ) from error
-    return Timeline(run, place, run_json.parent, estimate, progress)
+    timeline = Timeline(run, place, run_json.parent, estimate, progress)
+    for phase, last in timeline.anew.items():
+        console.say(
+            f"  the steps of {phase} after {last:,} were done with another mixture; from there on "
+            "the run goes on with the one that it has taken on since"
+        )
+    return timeline
 
 
 def _cost(timeline: Timeline, phase: str, step: int, windows: int) -> str:

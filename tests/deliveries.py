@@ -96,7 +96,8 @@ def _phase(
             planned = compare_plans(session, data, parts[0], point, planned)
         point = advance(point, parts[0], data)
         if done:
-            log.append({"kind": "step", "phase": phase.name, "step": point.step})
+            first = {"window": parts[0].first.window, "pack": parts[0].first.pack}
+            log.append({"kind": "step", "phase": phase.name, "step": point.step, **first})
         for rank, part in enumerate(parts):
             for pack in filter(None, part.packs):
                 for at, piece in enumerate(pack.pieces()):

@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from trainer.journal import Journal, JournalLine
+from trainer.steps import State
+
+MARK_EVERY = 1_000  # steps; to walk so many takes milliseconds
 
 Fields = Mapping[str, Any]  # a line of the log
 
@@ -26,11 +29,18 @@ class PhasePast:
     ended: bool = False
     num_ranks: dict[int, int] = field(default_factory=dict)  # by the step after which they began
     windows: dict[int, JournalLine] = field(default_factory=dict)
+    marks: list[tuple[int, State]] = field(default_factory=list)  # some steps, where they begin
 
     def ranks_at(self, step: int) -> int:
         """How many ranks did a step."""
         begun = [after for after in self.num_ranks if after < step]
         return self.num_ranks[max(begun)] if begun else 1
+
+    def take_back(self, step: int) -> None:
+        """Forget what was done after a step."""
+        self.last, self.ended = min(self.last, step), False
+        self.windows = {w: line for w, line in self.windows.items() if line.first_step <= step}
+        self.marks = [(number, place) for number, place in self.marks if number <= step]
 
 
 def read_past(folder: Path) -> dict[str, PhasePast]:
@@ -44,17 +54,19 @@ def read_past(folder: Path) -> dict[str, PhasePast]:
 
 def _read_log(path: Path) -> dict[str, PhasePast]:
     past: dict[str, PhasePast] = {}
-    step_line = ""
+    step_line, steps = "", 0
     if not path.exists():
         return past
     with path.open(encoding="utf-8") as file:
         for text in file:
             if not text.endswith("\n"):
                 break  # cut by a kill
-            # A long run has half a million steps: of those in a row, only the last is parsed.
+            # A long run has half a million steps: of those in a row, only some are parsed.
             if text.startswith('{"kind": "step"'):
-                step_line = text
-                continue
+                step_line, steps = text, steps + 1
+                if steps % MARK_EVERY:
+                    continue
+                text = ""
             for line in filter(None, (step_line, text)):
                 _take(past, json.loads(line))
             step_line = ""
@@ -72,5 +84,6 @@ def _take(past: dict[str, PhasePast], line: Fields) -> None:
             past[phase].ended = True
         case "step" if phase in past:
             past[phase].last = step
+            past[phase].marks.append((step, State(line["window"], line["pack"])))
         case "machine" if phase in past:
             past[phase].num_ranks[step] = line["ranks"]

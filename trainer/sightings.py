@@ -31,6 +31,7 @@ from schemas.stratum import load as load_stratum
 from trainer.open_rows import DOCUMENT, LENGTH, START
 from trainer.order import Schedule, id64
 from trainer.phase import Phase
+from trainer.steps import State
 from trainer.timeline import Timeline
 
 Fate = Literal["seen", "planned", "left out"]
@@ -213,12 +214,14 @@ def _in_phase(
 def _with_steps(timeline: Timeline, phase: str, found: list[Sighting]) -> Iterator[Sighting]:
     """The sightings of a phase in the order of its steps, with these."""
     last_begun = max(timeline.begun(phase), default=-1)
-    walked = timeline.walk(phase)
-    number, step = 0, None
+    walked, number, step = timeline.walk(phase), 0, None
     for sighting in sorted(found, key=lambda s: (s.window, -1 if s.pack is None else s.pack)):
         if sighting.pack is None:
             yield sighting
             continue
+        place = State(sighting.window, sighting.pack)
+        if (mark := timeline.mark(phase, place)) and mark[0] > number:
+            walked = timeline.walk(phase, place)
         while step is None or (sighting.window, sighting.pack) not in step:
             number, step = next(walked)
         exact = sighting.window <= last_begun

@@ -4,20 +4,25 @@
                      after; phases that come after the same one count the same numbers
     walk(phase)      its steps one after another, by the packs that each window has
 
-The journal knows the packs of every window that was begun, so a step of the past is found without
-planning the windows before it. Those to come are planned, one after another, or, where `estimate`
-says so, counted as the mean of the others.
+The log knows where some steps begin, and the journal the packs of every window that was begun: a
+step of the past is found by walking from the nearest of these, without planning a window. Those to
+come are walked to from the last one on, and their windows planned, one after another, or, where
+`estimate` says so, counted as the mean of the others.
 """
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
+from operator import itemgetter
 from pathlib import Path
 from statistics import fmean
 
 from schemas.errors import UserError
+from schemas.manifest import url_of
+from schemas.point import newest
 from schemas.progress import Progress, silent
 from schemas.run import Run
 from schemas.store import Store
@@ -27,7 +32,7 @@ from trainer.phase import Phase
 from trainer.plan import WindowPlan
 from trainer.report.exposure import ancestors
 from trainer.schedule import batch_schedule
-from trainer.steps import BEGIN, Step, Steps
+from trainer.steps import BEGIN, State, Step, Steps
 
 
 class Timeline:
@@ -50,10 +55,13 @@ class Timeline:
         self.data = cache(self._open)
         self.before = cache(self._before)
         self.expected = 0  # windows that will be planned, where somebody knows
+        self.anew: dict[str, int] = {}  # of phases, the last step that a change of mixture left
         self.store = store
         self._estimate = estimate
         self._progress = progress
         self._planned: dict[tuple[str, int], int] = {}  # packs of windows
+        for name in self.past:
+            self._take_back(name)
 
     def is_done(self, phase: str, step: int) -> bool:
         return phase in self.past and step <= self.past[phase].last
@@ -67,12 +75,14 @@ class Timeline:
         """The windows of a phase that have been begun."""
         return self.past[phase].windows if phase in self.past else {}
 
-    def walk(self, phase: str) -> Iterator[tuple[int, Step]]:
-        """The steps of a phase with their numbers; UserError where the journal says otherwise."""
+    def walk(self, phase: str, since: int | State = 0) -> Iterator[tuple[int, Step]]:
+        """The steps of a phase with their numbers, from one on that lies not behind the step or
+        place `since`; UserError where the journal says otherwise."""
         data, begun = self.data(phase), self.begun(phase)
         steps = Steps(data.windows, data.manifest.budget_tokens, self._counter(phase))
-        walked = steps.walk(BEGIN, batch_schedule(self.phases[phase].settings))
-        for number, step in enumerate(walked, self.before(phase) + 1):
+        first, start = self.mark(phase, since) or (self.before(phase) + 1, BEGIN)
+        walked = steps.walk(start, batch_schedule(self.phases[phase].settings))
+        for number, step in enumerate(walked, first):
             for window, first, _ in step.spans:
                 if first == 0 and window in begun and begun[window].first_step != number:
                     raise UserError(
@@ -81,6 +91,12 @@ class Timeline:
                         f"{number:,}: they are not of one run, bring back the one that was trained"
                     )
             yield number, step
+
+    def mark(self, phase: str, since: int | State) -> tuple[int, State] | None:
+        """The last step that the log tells the place of and that lies not behind `since`."""
+        marks = self.past[phase].marks if phase in self.past else []
+        at = bisect_right(marks, since, key=itemgetter(isinstance(since, State)))
+        return marks[at - 1] if at else None
 
     def plan(self, phase: str, window: int) -> WindowPlan:
         """A window's plan; UserError where it was begun with another one."""
@@ -101,9 +117,28 @@ class Timeline:
                 continue
             reached = last = self.data(name).windows - 1
             if name == phase:
-                reached = next((s.after.window for n, s in twin.walk(name) if n >= step), last)
+                reached = next(
+                    (s.after.window for n, s in twin.walk(name, step) if n >= step), last
+                )
             ahead += max(0, min(reached, last) - max(self.begun(name), default=-1))
         return ahead
+
+    def _take_back(self, phase: str) -> None:
+        """Forget the steps behind a phase's checkpoint that were done with another mixture than the
+        one it goes on with from there: its next start forgets them, too."""
+        if self.phases[phase].segment is None:
+            return
+        *before, current = self.data(phase).line
+        point = newest(self.folder / "checkpoints", phase)
+        step, window = (point.step, point.next_window) if point else (self.past[phase].before, 0)
+        lines = [line for n, line in self.begun(phase).items() if n >= current.from_window]
+        if not lines or current.from_window < window:
+            return
+        urls = [url_of(self.store, manifest) for manifest in before]
+        plans = (Phase(url, self.store).plan(lines[0].window) for url in urls)
+        if any(plan.digest() == lines[0].plan_digest for plan in plans):
+            self.past[phase].take_back(step)
+            self.anew[phase] = step
 
     def _open(self, phase: str) -> Phase:
         return Phase(self.store.resolve(self.phases[phase].current), self.store)
@@ -121,7 +156,8 @@ class Timeline:
             return 0
         if after in self.past and self.past[after].ended:
             return self.past[after].last
-        return self.before(after) + sum(1 for _ in self.walk(after))
+        last = self.past[after].last if after in self.past else 0
+        return max((number for number, _ in self.walk(after, last)), default=self.before(after))
 
     def _counter(self, phase: str) -> Callable[[int], int]:
         """The packs of each window of a phase."""

@@ -92,7 +92,7 @@ def trace_step(
     if rank is not None and not 0 <= rank < world:
         raise UserError(f"--rank {rank}: of {world} ranks the last is {world - 1}; set --world")
     last = timeline.before(phase)
-    for last, found in timeline.walk(phase):
+    for last, found in timeline.walk(phase, step):
         if last == step:
             pieces = tuple(_pieces(timeline, phase, found, rank, world))
             done, num_packs = timeline.is_done(phase, step), len(found.packs)

@@ -19,11 +19,14 @@ from pipelines.verify import verify_store
 from schemas import exclusions
 from schemas import manifest as manifests
 from schemas.errors import UserError
+from schemas.point import newest
 from schemas.recipe import Exclusions
 from schemas.segments import line_of
 from tests.begun import Begun, places, rows_by_stratum
 from tests.building import build_store
+from tests.traced import timeline
 from trainer.phase import Phase
+from trainer.trace import trace_step
 
 
 def test_a_run_goes_on_with_another_mixture_from_the_next_window(begun: Begun) -> None:
@@ -132,3 +135,27 @@ def test_a_phase_that_has_not_begun_may_change_from_its_start_and_one_that_ended
     fresh = decide_remix(begun.with_phase(tau=0.0), "only", begun.store, "", None).manifest
     assert [s.rows for s in early.strata] == [s.rows for s in fresh.strata]
     assert going_on.standing(begun.store, begun.recipe, "only", str(begun.run_json)) == standing
+
+
+def test_steps_that_a_kill_undid_before_the_mixture_changed_are_traced_as_they_will_be(
+    begun: Begun, tmp_path: Path
+) -> None:
+    run = begun.run_json.parent
+    shutil.copytree(run / "checkpoints", tmp_path / "saved")
+    assert "stopped at only-" in begun.train(steps=8)  # a kill would leave the checkpoint before
+    shutil.rmtree(run / "checkpoints")
+    shutil.copytree(tmp_path / "saved", run / "checkpoints")
+    saved = newest(run / "checkpoints", "only")
+    assert saved
+    begun.take_on(begun.segment(begun.with_phase(tau=0.1), "flat"))
+    told = timeline(begun.run_json)
+    assert told.anew == {"only": saved.step}
+    assert told.is_done("only", saved.step)
+    ahead = [trace_step(told, "only", saved.step + n) for n in range(1, 9)]
+    assert not any(step.done for step in ahead)
+    begun.train()
+    done = timeline(begun.run_json)
+    assert not done.anew
+    assert [trace_step(done, "only", step.step).pieces for step in ahead] == [
+        step.pieces for step in ahead
+    ]

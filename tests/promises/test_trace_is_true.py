@@ -7,6 +7,8 @@ from __future__ import annotations
 import json
 import shutil
 from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,10 +32,12 @@ from tests.traced import (
     told_of,
     watch_plans,
 )
+from trainer import past
 from trainer.journal import Lines
 from trainer.loop import train
 from trainer.order import Schedule
 from trainer.sightings import find, trace_document
+from trainer.steps import State, Step
 from trainer.trace import TracedStep, phase_of, trace_step
 
 
@@ -109,6 +113,40 @@ def test_a_trace_of_the_past_plans_the_windows_of_its_step_only(
     assert planned == {piece.window for piece in steps[step]}
 
 
+def test_a_trace_begins_at_the_nearest_step_that_the_log_tells_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(past, "MARK_EVERY", 4)
+    run_json = run_of(tmp_path)
+    steps = by_step(deliver(run_json))
+    told = timeline(run_json)
+    walked: list[int] = []
+    whole = told.walk
+
+    def counted(phase: str, since: int | State = 0) -> Iterator[tuple[int, Step]]:
+        for number, step in whole(phase, since):
+            walked.append(number)
+            yield number, step
+
+    monkeypatch.setattr(told, "walk", counted)
+    for step, expected in steps.items():
+        walked.clear()
+        assert pieces(trace_step(told, phase_of(told, step, None), step)) == expected
+        assert len(walked) <= 5
+    assert len(steps) > 20
+    (seen,) = {(p.shard, p.document) for p in steps[max(steps)][-1:]}
+    (document,) = (
+        d
+        for piece in trace_step(told, "extend", max(steps)).pieces[-1:]
+        for d in find(told, piece.doc_id)[0]
+    )
+    walked.clear()
+    found = told_of(document, trace_document(told, document))
+    expected = scanned([piece for part in steps.values() for piece in part], *seen)
+    assert in_order(found) == in_order([replace(piece, rank=0) for piece in expected])
+    assert len(walked) <= 5 * len(found) + 2
+
+
 def test_a_run_that_goes_on_with_another_mixture_is_traced_through_both(tmp_path: Path) -> None:
     run_json = run_of(tmp_path, epochs=3)
     store = Store.at(str(tmp_path))
@@ -156,7 +194,7 @@ def test_a_plan_that_is_not_the_one_that_was_begun_is_refused(tmp_path: Path) ->
     changed = [line | {"first_step": line["first_step"] + line["window"]} for line in lines]
     journal.write_text("".join(json.dumps(line) + "\n" for line in changed))
     with pytest.raises(UserError, match=r"has window 1 of pretrain begun with step"):
-        trace_step(timeline(run_json), "pretrain", 9)
+        trace_step(timeline(run_json), "pretrain", lines[1]["first_step"])
 
 
 def test_the_log_of_a_trained_run_names_the_same_packs(tmp_path: Path) -> None:

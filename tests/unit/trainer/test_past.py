@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
+from trainer import past as past_of_runs
 from trainer.journal import Journal, JournalLine
 from trainer.past import read_past
+from trainer.steps import State
 
 
 def write(folder: Path, *lines: dict[str, object]) -> None:
@@ -23,7 +27,9 @@ def machine(phase: str, step: int, ranks: int) -> dict[str, object]:
 
 
 def steps(phase: str, first: int, last: int) -> list[dict[str, object]]:
-    return [{"kind": "step", "phase": phase, "step": step} for step in range(first, last + 1)]
+    numbers = range(first, last + 1)
+    line = {"kind": "step", "phase": phase, "pack": 3}
+    return [line | {"step": step, "window": step // 10} for step in numbers]
 
 
 def test_phases_begin_after_one_another_and_on_as_many_ranks_as_there_are(tmp_path: Path) -> None:
@@ -54,6 +60,17 @@ def test_phases_begin_after_one_another_and_on_as_many_ranks_as_there_are(tmp_pa
             phase="extend", window=0, first_step=7, packs=20, tokens=1_000, plan_digest="cd"
         )
     }
+
+
+def test_some_steps_are_marked_with_their_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(past_of_runs, "MARK_EVERY", 20)
+    write(tmp_path, event("pretrain", 0, "start"), *steps("pretrain", 1, 47))
+    past = read_past(tmp_path)["pretrain"]
+    assert past.marks == [(20, State(2, 3)), (40, State(4, 3)), (47, State(4, 3))]
+    past.take_back(41)
+    assert (past.last, past.marks) == (41, [(20, State(2, 3)), (40, State(4, 3))])
 
 
 def test_a_line_cut_by_a_kill_was_never_written(tmp_path: Path) -> None:
