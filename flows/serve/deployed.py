@@ -126,7 +126,7 @@ def remix(
     num_changed = len(difference.changed) if difference else len(made.manifest.languages)
     told = f"{made.manifest.phase}/{name}: {num_changed} languages change"
     if not train:
-        return f"{told}; {made.train}"
+        return f"{told}; `train` takes it as the mixture {made.manifest.phase}={name}"
     mixtures = [f"{key}={value}" for key, value in made.mixtures.items()]
     started = _start_training(recipe, recipe_file, store, profile, list(made.overrides), mixtures)
     return f"{told}; training starts as {started}"
