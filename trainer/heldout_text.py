@@ -17,7 +17,9 @@ from schemas import seal, shard
 from schemas.keyed import key64, keyed, keyed_array
 from schemas.rows import count_rows, cut
 from schemas.run import Heldout
-from schemas.store import Store, join
+from schemas.store import Store, join, local_path
+from trainer.background import Background
+from trainer.damage import LOWEST_PRIORITY, require_whole
 from trainer.mask import Masked, mask
 from trainer.shard_cache import cache_of
 
@@ -44,6 +46,8 @@ class HeldoutText:
         self._sealed = sealed
         self._names = [join(part.folder, name) for part in held_out.strata for name in part.shards]
         self._cache = cache_of(store, self._names)
+        self._hashed: set[str] = set()  # or about to be
+        self._hashing: Background[str] = Background("hash", self._require_whole, LOWEST_PRIORITY)
         self.languages = sorted({stratum.language for stratum in held_out.strata})
 
     def num_tokens(self) -> int:
@@ -53,10 +57,16 @@ class HeldoutText:
         return sum(count_rows(s.lengths[:take], context).tokens for _, s, _, take in shards)
 
     def rows(self, rank: int, world: int) -> Iterator[HeldoutRow]:
-        """The rows of every `world`-th document, from document `rank` on."""
+        """The rows of every `world`-th document, from document `rank` on.
+
+        Their shards are hashed beside it, once a process; raises UserError for a damaged one.
+        """
         before = 0
-        for language, opened, name, take in self._shards():
-            base = keyed(key64("heldout"), int(shard.digest_of(name), 16))
+        for language, opened, url, take in self._shards():
+            if url not in self._hashed:
+                self._hashed.add(url)
+                self._hashing.put([url])
+            base = keyed(key64("heldout"), int(shard.digest_of(url), 16))
             keys = keyed_array(base, np.arange(take, dtype=np.uint64))
             document, start, length = cut(opened.lengths[:take], self.held_out.context, keys)
             mine = np.flatnonzero((document + before) % world == rank)
@@ -67,6 +77,7 @@ class HeldoutText:
                 masked = self._mask(body, keyed(int(keys[d]), int(start[i])))
                 yield HeldoutRow(language, opens, masked)
             before += take
+        self._hashing.finish()
 
     def _mask(self, body: NDArray[np.uint32], key: int) -> Masked:
         special, rate = self._sealed.special, self.held_out.mask_rate
@@ -74,17 +85,18 @@ class HeldoutText:
         return mask(ids, body.size, rate, key, self._sealed.vocab_size, special)
 
     def _shards(self) -> Iterator[tuple[str, shard.Shard, str, int]]:
-        """(language, shard, file name, documents to take) until each stratum has its number."""
+        """(language, shard, its name, documents to take) until each stratum has its number."""
         for stratum in self.held_out.strata:
             left = stratum.documents
             for name in stratum.shards:
                 if left <= 0:
                     break
-                opened = self._open(join(stratum.folder, name))
+                url = join(stratum.folder, name)
+                opened = self._open(url)
                 seal.require_same(opened.meta.tokenizer, self.held_out.tokenizer, opened.url)
                 take = min(left, opened.table.num_rows)
                 left -= take
-                yield stratum.language, opened, name, take
+                yield stratum.language, opened, url, take
 
     def _open(self, url: str) -> shard.Shard:
         if self._cache is None:
@@ -92,3 +104,11 @@ class HeldoutText:
         next_ = self._names.index(url) + 1
         self._cache.expect([url], self._names[next_ : next_ + _AHEAD])
         return self._cache.open(url)
+
+    def _require_whole(self, url: str) -> None:
+        if self._cache is not None:
+            self._cache.require_whole(url)
+            return
+        path = local_path(self._store.resolve(url))
+        assert path is not None
+        require_whole(self._store.resolve(url), path)

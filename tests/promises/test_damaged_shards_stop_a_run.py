@@ -144,3 +144,13 @@ def test_a_training_ends_with_the_sentence(tmp_path: Path) -> None:
     assert running.wait() == [2]
     (sentence,) = running.sentences()
     assert f"{shard.name} is damaged" in sentence
+
+
+def test_a_damaged_held_out_shard_stops_a_run(tmp_path: Path) -> None:
+    run_json = make_run(tmp_path, {"pretrain": phase_settings()})
+    shard = min(tmp_path.glob("strata/fineweb2/fao_Latn/heldout/*/*.arrow"))
+    change_a_token(shard)
+    running = ranks.start(run_json)
+    assert running.wait() == [2]
+    (sentence,) = running.sentences()
+    assert f"{shard.name} is damaged: " in sentence
