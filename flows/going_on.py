@@ -35,6 +35,12 @@ def standing(store: Store, recipe: Recipe, phase: str, reference: str) -> Standi
     """Where the run of that name stands; UserError where its phase cannot be changed any more."""
     run_json = find_run(store, reference)
     run, folder = _load(run_json), run_json.parent
+    if folder.parent.resolve() != _runs_folder(store):
+        raise UserError(
+            f"--continue {reference}: {folder} lies outside {store.url}/runs, where `mmbert train "
+            "--manifest` looks for the run that takes the change on; move it there, or name the "
+            "store that it lies in with --store"
+        )
     mine = {found.name: found for found in run.phases}
     if run.recipe != recipe.name or phase not in mine:
         raise UserError(
@@ -148,6 +154,11 @@ def _runs(store: Store, recipe: str) -> list[Run]:
         with suppress(ValidationError):  # of another version, which goes on with it
             found.append(runs.load(str(file)))
     return [run for run in found if run.recipe == recipe]
+
+
+def _runs_folder(store: Store) -> Path | None:
+    folder = local_path(store.url)
+    return (folder / "runs").resolve() if folder else None
 
 
 def _told(run: Run, named: Container[str]) -> str:

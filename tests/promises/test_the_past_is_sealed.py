@@ -6,6 +6,7 @@ they were, rows go on where they are, and a change behind the checkpoint is refu
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -145,3 +146,12 @@ def test_a_run_of_another_version_is_in_no_ones_way(begun: Begun) -> None:
     begun.take_on(flatter)
     with pytest.raises(UserError, match=r"test-0/run\.json is no run description of this version"):
         going_on.standing(begun.store, begun.recipe, "only", "test-0")
+
+
+def test_a_run_outside_the_store_does_not_go_on_with_a_segment_of_it(
+    begun: Begun, tmp_path: Path
+) -> None:
+    aside = tmp_path / "aside"
+    shutil.copytree(begun.run_json.parent, aside)
+    with pytest.raises(UserError, match=r"--continue .*aside: .*aside lies outside .*/runs, where"):
+        going_on.standing(begun.store, begun.recipe, "only", str(aside))
