@@ -24,7 +24,7 @@ RAY = {
     "RAY_agent_register_timeout_ms": "300000",
     "RAY_raylet_start_wait_time_s": "300",
 }
-# A node waits 15 s at most to be told ports that its agents chose; on a busy machine they are slower.
+# A node waits 15 s at most to be told ports that its agents chose; a busy machine takes longer.
 AGENTS = [
     "--dashboard-agent-grpc-port=52365",
     "--dashboard-agent-listen-port=52366",

@@ -22,7 +22,7 @@ from tests.slurm import stand_in
 
 # What the job runs in place of Python and torchrun: it says how it was called and does as told.
 PYTHON = """#!/bin/bash
-echo "$@" >>"$0.called"
+echo "node $PET_NODE_RANK: $*" >>"$0.called"
 trap 'echo a checkpoint is written; touch "$0.saved"; exit 0' TERM
 [ -z "$WAITS" ] || { touch "$0.started"; sleep 60 & wait $!; }
 echo "mmbert: step 3: the loss is not finite" >&2
@@ -66,7 +66,7 @@ def test_every_node_runs_torchrun_and_they_meet_at_the_first(slurm: Path) -> Non
     train(run_json, profile(slurm / "python"))
     calls = (slurm / "python" / "python.called").read_text()
     for rank in (0, 1):
-        (call,) = [call for call in calls.splitlines() if f"--node-rank {rank} " in call]
+        (call,) = [call for call in calls.splitlines() if call.startswith(f"node {rank}:")]
         assert "torch.distributed.run --nnodes 2 --nproc-per-node 4 --max-restarts 0" in call
         assert "--master-addr a --master-port 2" in call
         assert call.endswith(f"-m trainer {run_json} --threads 8")
