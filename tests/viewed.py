@@ -1,7 +1,7 @@
 """A small store with everything that the viewer shows, and texts in it that mean harm.
 
-Two languages and a source whose documents are named like scripts; two mixtures of one phase; a run
-with a log, a report and a model's card, as the trainer leaves them.
+Two languages and a source whose documents are named like scripts; three mixtures of one phase; a
+run with a log, a report and a model's card, as the trainer leaves them.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ class Viewed:
     store: Store
     before: str  # the folder of the mixture `main`
     after: str  # of the mixture `flatter`
+    last: str  # of the mixture `steeper`
     run: str
     stratum: str  # a folder; its documents have SCRIPT for names
     shard: str
@@ -50,9 +51,11 @@ def make_viewed(raw: Path, url: str) -> Viewed:
     manifest, manifest_url = make_manifest(recipe, "only", store, built.seal, built.strata)
     manifests.name_manifest(store, manifest, MAIN)
     write_card(manifest_url, manifest, {s.id: s for s in built.strata})
-    other = flatter(manifest)
-    other_url = manifests.publish(store, other, manifests.load_shards(manifest_url))
-    manifests.name_manifest(store, other, "flatter")
+    others = {}
+    for name, tau in (("flatter", 0.1), ("steeper", 0.9)):
+        other = changed(manifest, tau)
+        others[name] = manifests.publish(store, other, manifests.load_shards(manifest_url))
+        manifests.name_manifest(store, other, name)
     _, heldout_url = make_heldout(recipe, store, built.seal, built.strata)
     urls = {"only": manifest_url}
     _, run_url = make_run(recipe, store, built.seal, heldout_url, urls)
@@ -65,7 +68,8 @@ def make_viewed(raw: Path, url: str) -> Viewed:
     return Viewed(
         store,
         store.relative(manifest_url).removesuffix("/manifest.json"),
-        store.relative(other_url).removesuffix("/manifest.json"),
+        store.relative(others["flatter"]).removesuffix("/manifest.json"),
+        store.relative(others["steeper"]).removesuffix("/manifest.json"),
         store.relative(folder),
         place,
         f"{place}/{stratum.shards[0].name}",
@@ -73,11 +77,11 @@ def make_viewed(raw: Path, url: str) -> Viewed:
     )
 
 
-def flatter(manifest: Manifest) -> Manifest:
-    """The same languages in equal parts."""
+def changed(manifest: Manifest, tau: float) -> Manifest:
+    """The same languages, at this tau and in equal parts."""
     part = 1 / len(manifest.languages)
     shares = tuple(s.model_copy(update={"weight": part}) for s in manifest.languages)
-    return manifest.model_copy(update={"languages": shares, "tau": 0.1}).sealed()
+    return manifest.model_copy(update={"languages": shares, "tau": tau}).sealed()
 
 
 def log(budget: int) -> str:

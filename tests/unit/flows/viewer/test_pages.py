@@ -92,10 +92,11 @@ def test_a_run_shows_its_curves_and_scores(local: TestClient, viewed: Viewed) ->
 
 def test_mixtures_are_shown_beside_each_other(local: TestClient, viewed: Viewed) -> None:
     store = viewed.store
-    page = local.get(page_of(store, store.resolve(viewed.after))).text
+    page = local.get(page_of(store, store.resolve(viewed.last))).text
     offered = re.findall(r'<option value="([^"]*)"', page)
-    assert offered[0] == viewed.before.removeprefix("manifests/")
-    answer = local.get(page_of(store, store.resolve(viewed.after)), params={"against": offered[0]})
+    before, main = (path.removeprefix("manifests/") for path in (viewed.after, viewed.before))
+    assert offered == [before, main]  # the version before comes first
+    answer = local.get(page_of(store, store.resolve(viewed.after)), params={"against": main})
     assert answer.status_code == 200
     assert "Settings that differ" in answer.text
     assert re.search(r"tau</th><td[^>]*>0\.7</td><td[^>]*>0\.1<", answer.text)
