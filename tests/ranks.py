@@ -58,11 +58,13 @@ def start(
     file_bytes: int | None = None,
     last_rank: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
+    recorded: Path | None = None,
 ) -> Ranks:
     """`python -m trainer RUN.json OPTIONS` on a CPU, as torchrun would start `world` ranks of it.
 
     file_bytes: no file may grow beyond, as on a disk that is full. last_rank: its further options.
     environment: what this process has and the server that they are forked from has not.
+    recorded: a folder, where each rank writes down what it trains on (tests/recorded.py).
     """
     printed = Path(run_json).with_name("printed.txt")
     printed.write_text("")
@@ -77,6 +79,7 @@ def start(
                 ranks | {"RANK": str(r)},
                 printed,
                 file_bytes,
+                recorded and recorded / f"{r}.jsonl",
             ),
         )
         for r in range(world)
@@ -87,7 +90,11 @@ def start(
 
 
 def _rank(
-    arguments: list[str], environment: dict[str, str], printed: Path, file_bytes: int | None
+    arguments: list[str],
+    environment: dict[str, str],
+    printed: Path,
+    file_bytes: int | None,
+    recorded: Path | None,
 ) -> None:
     output = os.open(printed, os.O_WRONLY | os.O_APPEND)
     os.dup2(output, 1)
@@ -96,10 +103,13 @@ def _rank(
     sys.argv = ["trainer", *arguments]
     if file_bytes:
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
+    from tests.recorded import record
     from tests.runs import undrawn
     from trainer.__main__ import main
 
     undrawn()
+    if recorded:
+        record(recorded)
     main()
 
 
