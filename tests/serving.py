@@ -95,6 +95,8 @@ class Served:
             except urllib.error.HTTPError as error:
                 if error.code < 500:
                     raise
+                if error.code == 503:  # SQLite is busy: Prefect's own clients try again, too
+                    return None
                 if error.code == 503:  # its database is busy: Prefect's clients try again, too
                     return None
                 log = (self.store / "prefect" / "server.log").read_text()
