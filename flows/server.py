@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
 import sys
 import urllib.error
 import urllib.request
@@ -21,18 +20,14 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from flows.console import console
+from flows.listener import LOOPBACK, Listener
 from flows.orchestrate import leave_prefect, use_prefect
 from flows.tether import Tied, tied
 from schemas.errors import UserError
-from schemas.progress import Progress
 from schemas.store import Store, join, local_path
 
-LOOPBACK = "127.0.0.1"
 EVERYWHERE = ("0.0.0.0", "::")
 FIRST_PORT = 4200
-NUM_PORTS = 100
-POLL_S = 0.1
-PATIENCE_S = 180.0
 GRACE_S = 10.0
 LEASES = "prefect.server.concurrency.lease_storage.filesystem"
 # A machine that trains answers late; what somebody set goes before. In seconds; Prefect: 5 and 10.
@@ -49,19 +44,28 @@ OFFLINE = {
 
 @dataclass(frozen=True)
 class Server:
-    """A server that is up or on its way; `tied` is None for one that was there before."""
+    """A server that is up or on its way; `own` is None for one that was there before, at `url`."""
 
-    ui_url: str
     home: str
-    tied: Tied | None
+    own: Listener | None = None
+    url: str = ""
+
+    @property
+    def ui_url(self) -> str:
+        return own_url(self.own.host, self.own.port) if self.own else self.url
 
     @property
     def api_url(self) -> str:
         return f"{self.ui_url}/api"
 
+    @property
+    def tied(self) -> Tied | None:
+        return self.own.tied if self.own else None
+
     def ready(self) -> None:
-        """Wait until it answers, then let flows run on it."""
-        if self.tied is None:
+        """Wait until it answers, then let flows run on it; on another port than at first where
+        somebody else was faster."""
+        if self.own is None:
             if not self.answers():
                 raise UserError(
                     f"no Prefect server answers at PREFECT_API_URL={self.api_url}; start it, or "
@@ -69,38 +73,30 @@ class Server:
                 )
         else:
             with console.stage("server") as stage:
-                self._wait(self.tied.process, stage.progress)
+                told = "Prefect prepares its database"
+                if not self.own.wait(self.answers, lambda tick: stage.progress(told, tick, 0)):
+                    raise RuntimeError(
+                        f"the Prefect server did not start; see {self.home}/server.log, or use "
+                        "--no-server"
+                    )
                 stage.result = f"Prefect answers at {self.ui_url}"
         use_prefect(self.api_url, self.home)
 
-    def _wait(self, process: subprocess.Popen[bytes], progress: Progress) -> None:
-        for tick in range(int(PATIENCE_S / POLL_S)):
-            if self.answers():
-                return
-            progress("Prefect prepares its database", tick, 0)
-            try:
-                process.wait(POLL_S)
-            except subprocess.TimeoutExpired:
-                continue
-            break
-        raise RuntimeError(
-            f"the Prefect server did not start; see {self.home}/server.log, or use --no-server"
-        )
-
     def answers(self) -> bool:
-        """Whether its API is there."""
+        """Whether its API is there, and is its own."""
         try:
             with urllib.request.urlopen(f"{self.api_url}/health", timeout=2) as answer:
-                return answer.status == 200
+                there = answer.status == 200
         except (urllib.error.URLError, OSError):
             return False
+        return there and (self.own is None or self.own.listens())
 
 
 @contextmanager
 def prefect_server(store: Store) -> Iterator[Server]:
     """Start a server for a store (without waiting for it) and end it with the block."""
     home = home_in(store)
-    server = given_server(home) or start_server(home, LOOPBACK, free_port())
+    server = given_server(home) or start_server(home, LOOPBACK, FIRST_PORT)
     try:
         yield server
     finally:
@@ -130,14 +126,20 @@ def home_in(store: Store) -> Path:
 def given_server(home: Path) -> Server | None:
     """The server that PREFECT_API_URL names, if it names one."""
     given = os.environ.get("PREFECT_API_URL")
-    return Server(given.rstrip("/").removesuffix("/api"), str(home), None) if given else None
+    if not given:
+        return None
+    return Server(str(home), url=given.rstrip("/").removesuffix("/api"))
 
 
-def start_server(home: Path, host: str, port: int) -> Server:
-    """Start one without waiting for it; what it prints goes to `server.log` in its home."""
-    with (home / "server.log").open("ab") as log:
-        started = tied(command(host, port), GRACE_S, log, environment(home, host, port))
-    return Server(own_url(host, port), str(home), started)
+def start_server(home: Path, host: str, first_port: int) -> Server:
+    """Start one on a free port without waiting for it; what it prints goes to `server.log` in its
+    home."""
+
+    def start(port: int) -> Tied:
+        with (home / "server.log").open("ab") as log:
+            return tied(command(host, port), GRACE_S, log, environment(home, host, port))
+
+    return Server(str(home), Listener(start, host, first_port))
 
 
 def command(host: str, port: int) -> list[str]:
@@ -170,20 +172,3 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def free_port(host: str = LOOPBACK, first: int | None = None) -> int:
-    """The first free port from `first` on, else from FIRST_PORT."""
-    first = first or FIRST_PORT
-    for port in range(first, first + NUM_PORTS):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, port))
-            except OSError:
-                continue
-            return port
-    raise UserError(
-        f"ports {first} to {first + NUM_PORTS - 1} of {host} are all taken; free one, set "
-        "PREFECT_API_URL to a server that runs, or use --no-server"
-    )

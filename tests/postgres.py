@@ -49,7 +49,7 @@ def postgres(folder: Path) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    options = ["-h", "127.0.0.1", "-p", str(port), "-k", str(data), "-c", "max_connections=200"]
+    options = ["-h", "127.0.0.1", "-p", str(port), "-k", str(data)]
     options += ["-c", "fsync=off"]
     with (folder / "postgres.log").open("wb") as log:
         process = subprocess.Popen(

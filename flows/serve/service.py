@@ -33,10 +33,11 @@ class Service:
     def log(self) -> Path:
         return self.home / f"{self.name}.log"
 
-    def start(self) -> None:
+    def start(self) -> Tied:
         self.started_s = time.monotonic()
         with self.log.open("ab") as output:
             self.tied = tied(self.command, self.grace_s, output, self.environment, self.sign)
+        return self.tied
 
     def has_ended(self) -> bool:
         return self.tied is not None and self.tied.process.poll() is not None

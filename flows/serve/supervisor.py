@@ -19,16 +19,17 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 from flows import server as prefect
 from flows import stages, training
 from flows.console import console
+from flows.listener import Listener
 from flows.orchestrate import leave_prefect
 from flows.serve.forms import RECIPES_VARIABLE
 from flows.serve.service import Service
-from flows.server import OFFLINE, Server, free_port, given_server, home_in, is_loopback
+from flows.server import OFFLINE, Server, given_server, home_in, is_loopback
+from flows.tether import Tied
 from flows.viewer.links import VIEWER_URL
 from schemas.errors import UserError
 from schemas.store import Store, local_path
@@ -54,12 +55,12 @@ def serve(store_url: str, recipes: Path | None, host: str, port: int | None) -> 
     services: list[Service] = []
     try:
         server = _server(home, host, port, services)
-        viewer_url = _viewer(store, home, host, services)
+        viewer = _viewer(store, home, host, services)
         console.say(f"mmbert serve, store {store.url}")
-        server.ready()
+        _ready(server, viewer, port)
         _register(store)
         _worker(home, services)
-        _say_where(server, viewer_url, store)
+        _say_where(server, store)
         _keep(services)
     except KeyboardInterrupt:
         console.say("  ending: runs get the time for a checkpoint; Ctrl-C again ends them at once")
@@ -84,29 +85,41 @@ def _require_auth(host: str) -> None:
 def _server(home: Path, host: str, port: int | None, services: list[Service]) -> Server:
     if given := given_server(home):
         return given
-    free = free_port(host, port)
-    if port not in (None, free):
-        console.say(f"  port {port} is taken, the server takes {free}")
-    environment = prefect.environment(home, host, free)
-    started = Service("server", prefect.command(host, free), environment, home, prefect.GRACE_S)
-    services.append(started)
-    started.start()
-    os.environ[SHOWN] = prefect.shown_url(host, free)  # of links in what runs and events say
-    return Server(prefect.own_url(host, free), str(home), started.tied)
+    service = Service("server", [], {}, home, prefect.GRACE_S)
+    services.append(service)
+
+    def start(free: int) -> Tied:
+        service.command = prefect.command(host, free)
+        service.environment = prefect.environment(home, host, free)
+        return service.start()
+
+    return Server(str(home), Listener(start, host, port or prefect.FIRST_PORT))
 
 
-def _viewer(store: Store, home: Path, host: str, services: list[Service]) -> str | None:
-    """Start the store's pages; returns their address, which runs are told, too."""
-    if find_spec("flows.viewer.__main__") is None:
-        return None
-    port = free_port(host, VIEWER_PORT)
-    command = [sys.executable, "-m", "flows.viewer", store.url]
-    command += ["--host", host, "--port", str(port)]
-    viewer = Service("viewer", command, os.environ.copy(), home, prefect.GRACE_S)
+def _viewer(store: Store, home: Path, host: str, services: list[Service]) -> Listener:
+    """Start the store's pages."""
+    viewer = Service("viewer", [], os.environ.copy(), home, prefect.GRACE_S)
     services.append(viewer)
-    viewer.start()
-    os.environ[VIEWER_URL] = prefect.shown_url(host, port)
-    return os.environ[VIEWER_URL]
+
+    def start(port: int) -> Tied:
+        command = [sys.executable, "-m", "flows.viewer", store.url]
+        viewer.command = [*command, "--host", host, "--port", str(port)]
+        return viewer.start()
+
+    return Listener(start, host, VIEWER_PORT)
+
+
+def _ready(server: Server, viewer: Listener, port: int | None) -> None:
+    """Wait for both and tell what runs here where they are."""
+    server.ready()
+    if server.own is not None:
+        if port not in (None, server.own.port):
+            console.say(f"  port {port} is taken, the server takes {server.own.port}")
+        # Of links in what runs and events say.
+        os.environ[SHOWN] = prefect.shown_url(server.own.host, server.own.port)
+    if not viewer.wait(viewer.listens, lambda tick: None):
+        raise RuntimeError(f"the viewer did not start; see {server.home}/viewer.log")
+    os.environ[VIEWER_URL] = prefect.shown_url(viewer.host, viewer.port)
 
 
 def _register(store: Store) -> None:
@@ -127,12 +140,11 @@ def _worker(home: Path, services: list[Service]) -> None:
     worker.start()
 
 
-def _say_where(server: Server, viewer_url: str | None, store: Store) -> None:
+def _say_where(server: Server, store: Store) -> None:
     ui_url = os.environ.get(SHOWN, server.ui_url)
     console.say(f"  Prefect UI  {ui_url}")
     console.say(f"  forms       {ui_url}/deployments")
-    if viewer_url:
-        console.say(f"  store       {viewer_url}")
+    console.say(f"  store       {os.environ[VIEWER_URL]}")
     for run_json in finished_runs(store):
         console.say(f"  finished    {run_json.parent}")
     console.say("  Ctrl-C ends it")

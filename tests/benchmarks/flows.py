@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows.job import RECIPES
-from flows.server import LOOPBACK, free_port, start_server
+from flows.listener import LOOPBACK
+from flows.server import FIRST_PORT, start_server
 from pipelines.sample import write_sample
 from schemas.recipe_file import load_recipe
 from tests.benchmarks.measure import Table, cpu_s
@@ -51,7 +52,7 @@ def run(full: bool) -> list[Table]:
         costs[OWN] = _cost(folder / "own", sets, {})
         home = folder / "home"
         home.mkdir()
-        server = start_server(home, LOOPBACK, free_port())
+        server = start_server(home, LOOPBACK, FIRST_PORT)
         try:
             while not server.answers():
                 time.sleep(0.5)

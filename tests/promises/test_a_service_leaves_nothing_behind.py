@@ -6,11 +6,14 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from flows.server import LOOPBACK, free_port, start_server
+from flows.listener import LOOPBACK
+from flows.server import FIRST_PORT, start_server
 from schemas.find_manifest import names_of
 from schemas.store import Store
 from tests.postgres import postgres
@@ -92,7 +95,7 @@ def test_a_service_that_is_killed_leaves_a_checkpoint_and_no_process_and_loses_n
 def test_a_server_of_ones_own_is_used_and_left_alone(store: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
-    own = start_server(home, LOOPBACK, free_port())
+    own = start_server(home, LOOPBACK, FIRST_PORT)
     assert own.tied is not None
     try:
         with serving(store, environment={"PREFECT_API_URL": own.api_url}) as served:
@@ -105,6 +108,19 @@ def test_a_server_of_ones_own_is_used_and_left_alone(store: Path, tmp_path: Path
         assert own.answers()
     finally:
         own.tied.end()
+
+
+def test_two_services_that_start_at_once_have_a_server_and_a_viewer_each(
+    store: Path, tmp_path: Path
+) -> None:
+    stores = (store, Path(shutil.copytree(store, tmp_path / "other")))
+    with ExitStack() as stack, ThreadPoolExecutor(len(stores)) as pool:
+        both = list(pool.map(lambda one: stack.enter_context(serving(one)), stores))
+        for name in ("Prefect UI", "store   "):
+            assert len({served.address(name) for served in both}) == len(stores)
+        for served in both:
+            found = served.call("GET", "/deployments/name/train/train")
+            assert found["parameters"]["store"] == str(served.store)
 
 
 def test_twenty_remixes_queued_at_once_all_finish_on_postgres(store: Path, tmp_path: Path) -> None:

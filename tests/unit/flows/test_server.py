@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from flows import server
 from flows.server import prefect_server
 from pipelines.sample import write_sample
 from schemas.errors import UserError
@@ -71,18 +70,6 @@ def test_a_server_that_is_given_is_used_and_none_is_started(
         assert given.ui_url == "http://127.0.0.1:9"
         with pytest.raises(UserError, match="no Prefect server answers at PREFECT_API_URL"):
             given.ready()
-
-
-def test_a_taken_port_means_the_next_free_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        monkeypatch.setattr(server, "FIRST_PORT", port)
-        assert server.free_port() > port
-        monkeypatch.setattr(server, "NUM_PORTS", 1)
-        with pytest.raises(UserError, match="all taken"):
-            server.free_port()
 
 
 SOURCES = ("fineweb2", "dclm", "dolmino")

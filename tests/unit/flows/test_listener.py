@@ -1,0 +1,78 @@
+"""A program that listens is found on a port of its own, also where another was faster."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from flows import listener
+from flows.listener import LOOPBACK, Listener, free_port
+from flows.tether import Tied, tied
+from schemas.errors import UserError
+
+LISTEN = """\
+import signal, socket, sys
+one = socket.socket()
+one.bind(("127.0.0.1", int(sys.argv[1])))
+one.listen()
+signal.pause()
+"""
+
+
+def listening(stack: ExitStack) -> socket.socket:
+    taken = stack.enter_context(socket.socket())
+    taken.bind((LOOPBACK, 0))
+    taken.listen()
+    return taken
+
+
+def program(folder: Path, script: str, port: int) -> Tied:
+    with (folder / "log").open("ab") as log:
+        return tied([sys.executable, "-c", script, str(port)], 5, log, os.environ)
+
+
+def test_a_taken_port_means_the_next_free_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    with ExitStack() as stack:
+        port = listening(stack).getsockname()[1]
+        assert free_port(LOOPBACK, port) > port
+        monkeypatch.setattr(listener, "NUM_PORTS", 1)
+        with pytest.raises(UserError, match="all taken"):
+            free_port(LOOPBACK, port)
+
+
+def test_one_that_was_too_late_is_not_taken_for_the_other_and_starts_on_the_next_port(
+    tmp_path: Path,
+) -> None:
+    with ExitStack() as stack:
+        asked: list[int] = []
+
+        def start(port: int) -> Tied:
+            asked.append(port)
+            if len(asked) == 1:  # the other one listens before this one does
+                faster = stack.enter_context(socket.socket())
+                faster.bind((LOOPBACK, port))
+                faster.listen()
+            return program(tmp_path, LISTEN, port)
+
+        begun = Listener(start, LOOPBACK, 42_000)
+        assert not begun.listens()
+        first = begun.tied
+        assert begun.wait(begun.listens, lambda tick: None)
+        try:
+            assert len(asked) == 2
+            assert begun.port == asked[1] > asked[0]
+            assert begun.tied is not first
+            assert free_port(LOOPBACK, begun.port) > begun.port
+        finally:
+            begun.tied.end()
+
+
+def test_one_that_ends_of_itself_is_not_started_again(tmp_path: Path) -> None:
+    begun = Listener(lambda port: program(tmp_path, "raise SystemExit(3)", port), LOOPBACK, 42_000)
+    assert not begun.wait(begun.listens, lambda tick: None)
+    assert begun.tied.process.returncode == 3
