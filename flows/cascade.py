@@ -18,6 +18,7 @@ from flows.orchestrate import flow
 from flows.outcome import Outcome
 from flows.training_slot import training_slot
 from schemas.ledger import total
+from schemas.store import local_path
 
 
 @flow("run", "run {job.recipe}")
@@ -59,6 +60,6 @@ def train(job: Job, built: Outcome | None = None) -> Outcome:
     """Train a run's phases one after the other, on data that is built first where it is not."""
     built = built or data(job.whole())
     assert built.run_url is not None
-    with training_slot():
+    with training_slot(local_path(built.run_url)):
         log = stages.train(built.run_url, job.phase, job.profile, job.fresh)
     return built.trained(log)

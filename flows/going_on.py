@@ -47,7 +47,7 @@ def standing(store: Store, recipe: Recipe, phase: str, reference: str) -> Standi
             f"--continue {reference}: {folder} is a run of {run.recipe}, with phases "
             f"{', '.join(mine)}, and not of {recipe.name}/{phase}; name a run of that"
         )
-    if _at_work(folder):
+    if at_work(folder):
         raise UserError(
             f"--continue {reference}: a trainer is at work in {folder} and would pass the window "
             "at which the change begins; stop it with Ctrl-C, which saves a checkpoint"
@@ -95,7 +95,7 @@ def _of_others(run: Run, named: Container[str]) -> dict[str, str]:
     return {p.name: p.current.split("/")[-2] for p in run.phases if p.name not in named}
 
 
-def _at_work(folder: Path) -> bool:
+def at_work(folder: Path) -> bool:
     """Whether a trainer holds a run's folder (trainer/session.py)."""
     try:
         with (folder / ".lock").open() as lock:

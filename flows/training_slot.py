@@ -13,7 +13,10 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
+from pathlib import Path
 
+from flows.going_on import at_work
+from flows.launch.torchrun import GRACE_S
 from flows.orchestrate import in_flow_run, note
 
 LIMIT = "mmbert-training"
@@ -24,8 +27,8 @@ WAITING = "WaitingToTrain"
 
 
 @contextmanager
-def training_slot() -> Iterator[None]:
-    """Hold a slot while the block runs; waits for one without an end."""
+def training_slot(run_json: Path | None) -> Iterator[None]:
+    """Hold a slot while the block trains a run; waits for one without an end."""
     if not in_flow_run() or not _is_limited():
         yield
         return
@@ -48,8 +51,21 @@ def training_slot() -> Iterator[None]:
                     note(told)
                     _say(WAITING, told)
                 time.sleep(POLL_S)
+        if run_json is not None:
+            until_left(run_json)
         _say(TRAINING, "holds the training slot")
         yield
+
+
+def until_left(run_json: Path) -> None:
+    """Wait while a trainer still saves its checkpoint whose flow was killed; not for one that goes
+    on after that: somebody started it elsewhere, and the next trainer says so."""
+    if not at_work(run_json.parent):
+        return
+    note(f"waits until the training before has saved its checkpoint in {run_json.parent}")
+    deadline = time.monotonic() + GRACE_S
+    while at_work(run_json.parent) and time.monotonic() < deadline:
+        time.sleep(POLL_S)
 
 
 def _is_limited() -> bool:

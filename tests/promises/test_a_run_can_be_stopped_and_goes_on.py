@@ -118,7 +118,7 @@ def test_a_second_training_waits_and_a_killed_first_one_frees_its_place(served: 
     assert "waits until train" in served.story(second)
     assert served.state(first) == "Training"
     served.process_of(first).kill()
-    served.wait(second, "Training")  # the first one waits in its turn
+    trains(served, second, beyond=steps(run_json))  # and the first one waits in its turn
     for run in (first, second):
         served.cancel(run)
     for run in (first, second):
