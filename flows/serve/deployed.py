@@ -9,6 +9,7 @@ is wrong and what mends it. A Prefect worker runs them; `flows.serve.deployments
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec
@@ -42,6 +43,7 @@ P = ParamSpec("P")
 STORE = "mmbert-store"
 LOCAL = "local"
 TRAIN = "train/train"
+TELL_S = 60
 
 
 def deployed(run_name: str) -> Callable[[Callable[P, str]], prefect.Flow[P, State[None]]]:
@@ -57,6 +59,12 @@ def deployed(run_name: str) -> Callable[[Callable[P, str]], prefect.Flow[P, Stat
                 get_run_logger().error(str(error))
                 logging.getLogger("prefect.flow_runs").addFilter(_is_no_echo)
                 return failed(str(error))
+            except Exception:
+                raise
+            except BaseException:  # a signal ends it
+                # Prefect tells the server so and waits for one that is gone, for minutes.
+                signal.alarm(TELL_S)
+                raise
 
         named = prefect.flow(
             name=function.__name__, flow_run_name=run_name, persist_result=False, log_prints=False
