@@ -170,10 +170,12 @@ def _train_sentencepiece(
             minloglevel=2,
         )
     except (RuntimeError, OSError) as error:
+        too_small = "required_chars" in str(error)  # bytes, characters and marks are pieces, too
         raise UserError(
             f"tokenizer.train: SentencePiece cannot make {settings.vocab_size:,} pieces from this "
-            f"text ({str(error).strip().splitlines()[-1][:160]}); lower tokenizer.train.vocab_size "
-            "or give more text"
+            f"text ({str(error).strip().splitlines()[-1][:160]}); "
+            f"{'raise' if too_small else 'lower'} tokenizer.train.vocab_size or give "
+            f"{'text of fewer scripts' if too_small else 'more text'}"
         ) from error
     return sink.getvalue()
 

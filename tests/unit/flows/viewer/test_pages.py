@@ -41,9 +41,9 @@ def client(request: pytest.FixtureRequest, viewed: Viewed) -> Iterator[TestClien
         return
     with pytest.MonkeyPatch.context() as patch, moto_s3(patch):
         fs = fsspec.filesystem("s3")
-        fs.mkdir("bucket")
-        fs.put(viewed.store.url, "bucket/store", recursive=True)
-        yield TestClient(create_app("s3://bucket/store"), base_url=LOOPBACK, headers=BROWSER)
+        fs.mkdir("viewed")
+        fs.put(viewed.store.url, "viewed/store", recursive=True)
+        yield TestClient(create_app("s3://viewed/store"), base_url=LOOPBACK, headers=BROWSER)
 
 
 @pytest.fixture(scope="module")
