@@ -14,6 +14,7 @@ from flows.cli import main
 from pipelines.sample import write_sample
 from schemas import run as runs
 from schemas import seal as seals
+from tests import corpora
 
 Refuse = Callable[..., str]
 
@@ -103,6 +104,17 @@ def test_a_budget_that_cannot_be_met(refuse: Refuse) -> None:
     told = refuse(*DATA, **{"phases.pretrain.pool_tokens": "100_000_000"})
     assert told.startswith("phases.pretrain.pool_tokens asks for 100,000,000 tokens")
     assert "lower pool_tokens, raise max_epochs or add sources" in told
+
+
+def test_a_tokenizer_that_the_text_does_not_fit(refuse: Refuse, tmp_path: Path) -> None:
+    told = refuse(*DATA, **{"tokenizer.train.vocab_size": "900_000"})
+    assert "lower tokenizer.train.vocab_size or give more text" in told
+    characters = "".join(map(chr, range(0x4E00, 0x4E00 + 600)))
+    corpora.write_fineweb2(
+        tmp_path, "cmn_Hani", [f"{characters} {number}。" for number in range(9)]
+    )
+    changes = {"tokenizer.train.vocab_size": "512", "sources.fineweb2.path": str(tmp_path)}
+    assert "raise tokenizer.train.vocab_size or give" in refuse(*DATA, **changes)
 
 
 @pytest.mark.parametrize("command", ["run", "train"])
