@@ -12,32 +12,30 @@ the run is waited for, not made again.
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
 from flows.job import Profile
 from flows.launch import templates, torchrun
 from flows.launch.asked import Asked, refuse
+from flows.launch.name import name_of
 from schemas.errors import UserError
 
 POLL_S = 5.0
 PATIENCE = 60  # polls that may fail one after the other: a cluster may be away for minutes
-ENDS = {"Complete": 0, "Failed": 1}
+State = Literal["absent", "at work", "complete", "failed"]
+ENDS: dict[str, State] = {"Complete": "complete", "Failed": "failed"}
 
 
 def command(run_json: Path, phase: str | None, profile: Profile) -> list[str]:
     pods = profile.train.kubernetes
     assert pods is not None
     file = templates.write(run_json.with_name("train.yaml"), fill(run_json, phase, profile))
-    words = [sys.executable, "-m", "flows.launch.kubernetes", name_of(run_json), file]
+    name = name_of(run_json, pods.claim)
+    words = [sys.executable, "-m", "flows.launch.kubernetes", name, file]
     return [*words, pods.namespace] if pods.namespace else words
-
-
-def name_of(run_json: Path) -> str:
-    """A label of DNS, as names of services must be; pods append their number."""
-    return re.sub(r"[^a-z0-9-]", "-", f"mmbert-{run_json.parent.name}".lower())[-58:].strip("-")
 
 
 def fill(run_json: Path, phase: str | None, profile: Profile) -> str:
@@ -49,7 +47,7 @@ def fill(run_json: Path, phase: str | None, profile: Profile) -> str:
             f"{run_json} does not lie in {pods.mount}, where pods have the claim {pods.claim}; run "
             "this in a pod that mounts it there, too, and give --store a folder in it"
         )
-    name = name_of(run_json)
+    name = name_of(run_json, pods.claim)
     words = [
         *torchrun.torchrun(profile),
         *torchrun.meet_at(f"{name}-0.{name}", profile.train.port),
@@ -70,12 +68,12 @@ def main(name: str, file: str, namespace: str = "") -> int:
     asked = Asked()
     kubectl = Kubectl(name, namespace)
     try:
-        if kubectl.status() is not None:  # left by one who was killed
+        if kubectl.state() in ENDS.values():  # left by one who was killed
             kubectl.delete()
         kubectl.run("apply", "--filename", file)
         try:
-            status = _wait(kubectl, asked)
-            if status is not None:
+            state = _wait(kubectl, asked)
+            if state in ENDS.values():
                 print(kubectl.logs(), flush=True)
         finally:
             kubectl.delete()
@@ -87,23 +85,29 @@ def main(name: str, file: str, namespace: str = "") -> int:
     except subprocess.CalledProcessError as error:
         told = error.stderr.strip().splitlines()[-1:] or [f"ended with {error.returncode}"]
         return refuse(f"kubectl {error.cmd[1]}: {told[0]}; see [train.kubernetes] of the profile")
-    return 1 if status is None else status
+    if state == "absent":
+        print(
+            f"mmbert: the Job {name} was deleted before its end; run the same command to go on "
+            "from the last checkpoint",
+            file=sys.stderr,
+        )
+    return 0 if state == "complete" else 1
 
 
-def _wait(kubectl: Kubectl, asked: Asked) -> int | None:
-    """The status of the Job's end; None when asked to end before."""
+def _wait(kubectl: Kubectl, asked: Asked) -> State:
+    """How the Job has ended; "at work" when asked to end before."""
     failed = 0
     while not asked.to_end:
         try:
-            if (status := kubectl.status()) is not None:
-                return status
+            if (state := kubectl.state()) != "at work":
+                return state
             failed = 0
         except subprocess.CalledProcessError:
             failed += 1
             if failed > PATIENCE:
                 raise
         asked.within(POLL_S)
-    return None
+    return "at work"
 
 
 class Kubectl:
@@ -123,12 +127,13 @@ class Kubectl:
         )
         return done.stdout
 
-    def status(self) -> int | None:
-        """0 or 1 of a Job that has ended; None for one at work and where there is none."""
+    def state(self) -> State:
         told = self.run("get", "job", self._name, "--ignore-not-found", "--output", "json")
-        conditions = json.loads(told).get("status", {}).get("conditions", []) if told else []
-        ends = (ENDS.get(c["type"]) for c in conditions if c["status"] == "True")
-        return next((end for end in ends if end is not None), None)
+        if not told:
+            return "absent"
+        conditions = json.loads(told).get("status", {}).get("conditions", [])
+        met = (condition["type"] for condition in conditions if condition["status"] == "True")
+        return next((ENDS[kind] for kind in met if kind in ENDS), "at work")
 
     def logs(self) -> str:
         """What the pods have printed."""

@@ -22,6 +22,7 @@ from pathlib import Path
 from flows.job import Profile
 from flows.launch import templates, torchrun
 from flows.launch.asked import Asked, refuse
+from flows.launch.name import name_of
 
 MARGIN_S = 30  # of torchrun.GRACE_S, for Slurm itself
 POLL_S = 0.5
@@ -31,10 +32,6 @@ REFUSED = "sbatch: error: "
 def command(run_json: Path, phase: str | None, profile: Profile) -> list[str]:
     script = templates.write(run_json.with_name("train.sbatch"), fill(run_json, phase, profile))
     return [sys.executable, "-m", "flows.launch.slurm", name_of(run_json), script]
-
-
-def name_of(run_json: Path) -> str:
-    return f"mmbert-{run_json.parent.name}"
 
 
 def fill(run_json: Path, phase: str | None, profile: Profile) -> str:
@@ -85,6 +82,7 @@ def main(name: str, script: str) -> int:
 
 
 def _cancel(name: str, job: subprocess.Popen[str]) -> None:
+    """By its name: sbatch --wait keeps the id in a buffer for as long as it writes into a pipe."""
     _scancel(name, "--state=PENDING")
     _scancel(name, "--signal=TERM")
     for limit_s in (torchrun.GRACE_S - MARGIN_S, MARGIN_S):

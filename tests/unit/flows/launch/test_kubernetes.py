@@ -29,7 +29,8 @@ echo "$@" >>"$here/called"
 case $1 in
   apply) [ -e "$here/refuses" ] && { echo "error: the server says no" >&2; exit 1; }
          touch "$here/applied" ;;
-  get) [ -e "$here/applied" ] || exit 0
+  get) [ -e "$here/deletes" ] && exit 0
+       [ -e "$here/applied" ] || exit 0
        printf '{"status": {"conditions": [%s]}}' "$(cat "$here/conditions" 2>/dev/null)" ;;
   logs) cat "$here/logs" 2>/dev/null; true ;;
   delete) rm -f "$here/applied" ;;
@@ -85,11 +86,12 @@ def test_job_and_service_are_what_the_schema_says(
     for made in (service, job):
         kubernetes_validate.validate(made, version, strict=True)
     pod = job["spec"]["template"]["spec"]
-    assert service["metadata"]["name"] == pod["subdomain"] == "mmbert-tiny-one-1234"
-    assert service["spec"]["selector"] == {"batch.kubernetes.io/job-name": job["metadata"]["name"]}
+    name = service["metadata"]["name"]
+    assert name == pod["subdomain"] == job["metadata"]["name"]
+    assert name.startswith("mmbert-tiny-one-1234-")
+    assert service["spec"]["selector"] == {"batch.kubernetes.io/job-name": name}
     words = pod["containers"][0]["command"]
-    first = "mmbert-tiny-one-1234-0.mmbert-tiny-one-1234"
-    assert words[words.index("--master-addr") + 1] == first
+    assert words[words.index("--master-addr") + 1] == f"{name}-0.{name}"
     assert words[words.index("--master-port") + 1] == str(service["spec"]["ports"][0]["port"])
     assert words[words.index("--nnodes") + 1] == str(job["spec"]["completions"]) == str(nodes)
     assert words[-2:] == ["--phase", "extend"]
@@ -119,6 +121,21 @@ def test_a_bad_end_is_told_by_the_trainer_s_sentence(cluster: Path, tmp_path: Pa
     with pytest.raises(TrainingError, match=r"^step 3: the loss is not finite$"):
         train(run_in(tmp_path), profile(tmp_path))
     assert calls(cluster)[-1] == "delete"
+
+
+def test_a_job_that_somebody_deletes_is_not_waited_for(cluster: Path, tmp_path: Path) -> None:
+    (cluster / "deletes").touch()
+    with pytest.raises(TrainingError, match=r"^the Job mmbert-tiny-.* was deleted before its end"):
+        train(run_in(tmp_path), profile(tmp_path))
+
+
+def test_the_claims_of_two_stores_make_two_jobs_of_one_run(tmp_path: Path) -> None:
+    run_json, mine = run_in(tmp_path), profile(tmp_path)
+    pods = mine.train.kubernetes
+    assert pods is not None
+    theirs = mine.train.model_copy(update={"kubernetes": pods.model_copy(update={"claim": "b"})})
+    other = mine.model_copy(update={"train": theirs})
+    assert command(run_json, None, mine)[3] != command(run_json, None, other)[3]
 
 
 def test_what_an_earlier_flow_has_left_ended_goes_first(cluster: Path, tmp_path: Path) -> None:

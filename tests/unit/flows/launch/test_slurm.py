@@ -13,6 +13,7 @@ import pytest
 
 from flows import training
 from flows.job import Profile
+from flows.launch.name import name_of
 from flows.launch.slurm import command, fill
 from flows.scores import Event
 from flows.training import TrainingError
@@ -115,7 +116,7 @@ def test_the_job_s_script(tmp_path: Path, nodes: int) -> None:
     subprocess.run(["bash", "-n", str(script)], check=True)
     told = {line for line in script.read_text().splitlines() if line.startswith("#SBATCH")}
     assert told == {
-        "#SBATCH --job-name=mmbert-tiny-1234",
+        f"#SBATCH --job-name={name_of(run_json)}",
         "#SBATCH --dependency=singleton",
         "#SBATCH --partition=gpu",
         "#SBATCH --time=24:00:00",
