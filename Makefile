@@ -1,4 +1,4 @@
-# The words of this project: demo test check check-all bench serve clean. `make` alone lists them.
+# The words of this project: demo test check check-all browser bench serve clean. `make` alone lists them.
 # Everything installs into .venv; nothing compiles and nothing needs a GPU.
 
 VENV   := .venv
@@ -43,8 +43,14 @@ test: install ## promises and unit tests, about 10 minutes on 2 cores
 check: install ## lint, format, types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
-check-all: check ## check, and every test, the slow ones too (half an hour)
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup
+check-all: check ## check, and every test, the slow ones and the browser's, too (an hour)
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup tests/promises tests/unit tests/browser
+
+browser: install ## a newcomer's way through the UI, in Debian's Chromium; pictures in build/browser
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null \
+	  || { apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium; } >/dev/null \
+	  || { echo "no Chromium, and no right to install it: apt-get install chromium" >&2; exit 2; }
+	@$(BIN)/python -m pytest -m slow tests/browser $(if $(ON),-k $(ON))
 
 bench: install ## speed and memory, as ratios side by side in one run
 	@$(BIN)/python -m tests.benchmarks
@@ -68,10 +74,10 @@ bench-init: install ## a small model from a base one, beside random weights (15 
 gpu-check: ## attention, tokens/s, MFU and memory on a GPU, under 9 minutes, with what is installed
 	@$(PYTHON_GPU) -m tests.benchmarks.gpu
 
-serve: install ## reopen the demo's runs in the UI
+serve: install ## the UI of the demo's store: forms, runs, pages
 	@$(BIN)/mmbert serve --store $(STORE)
 
 clean: ## remove the environment and the demo's store
 	rm -rf $(VENV) $(STORE)
 
-.PHONY: help install demo test check check-all bench bench-build bench-loader bench-step bench-mixture bench-init gpu-check serve clean
+.PHONY: help install demo test check check-all browser bench bench-build bench-loader bench-step bench-mixture bench-init gpu-check serve clean

@@ -49,11 +49,17 @@ def plain_environment() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
 
 
-def built_store(folder: Path, budget_tokens: int = 400_000) -> Path:
+def built_store(
+    folder: Path,
+    budget_tokens: int = 400_000,
+    languages: int = 3,
+    megabytes: float = 0.4,
+    vocab_size: int = 1_000,
+) -> Path:
     """A store in which `data tiny` was run; the phases take minutes to train."""
-    write_sample(folder / "sample", languages=3, megabytes=0.4)
+    write_sample(folder / "sample", languages, megabytes)
     sets = [f"--set=sources.{name}.path={folder / 'sample' / name}" for name in SOURCES]
-    sets += ["--set=tokenizer.train.vocab_size=1000"]
+    sets += [f"--set=tokenizer.train.vocab_size={vocab_size}"]
     for phase in PHASES:
         sets += [f"--set=phases.{phase}.{key}_tokens={budget_tokens}" for key in ("pool", "budget")]
         sets += [f"--set=phases.{phase}.max_epochs=1000"]
