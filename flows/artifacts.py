@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from flows import markdown, svg
 from flows.mixture_plot import mixture_plot, shares
 from flows.orchestrate import in_flow_run, note
-from flows.viewer.links import link_difference, viewer_url
+from flows.viewer.links import link_difference, viewer_of
 from schemas import manifest as manifests
 from schemas.figures import amount
 from schemas.language import language_name
@@ -88,10 +88,11 @@ def show_mixture(manifest: Manifest, url: str) -> None:
         f"tau {manifest.taus}, context {manifest.context:,}",
         [
             markdown.links(
+                store,
                 [
                     markdown.to(store, url, "all of this mixture"),
                     markdown.to(store, join(folder, "card.html"), "data card"),
-                ]
+                ],
             ),
             markdown.image(svg.image(mixture_plot(shares(manifest))), "share of each language"),
             markdown.table(("language", "share", "tokens", "rows", "epochs"), rows),
@@ -119,7 +120,7 @@ def show_difference(difference: Difference, before_url: str, after_url: str) -> 
         if codes
     ]
     parts = []
-    if viewer_url():
+    if viewer_of(store):
         address = link_difference(store, before_url, after_url)
         parts.append(f"[all of the difference]({address})")
     if settings:

@@ -20,7 +20,7 @@ from schemas import run as runs
 from schemas.figures import amount, bits
 from schemas.progress import Progress, silent
 from schemas.run import Run
-from schemas.store import exists, join
+from schemas.store import Store, exists, join
 
 CURVES_EVERY_S = 30.0
 MOST_LANGUAGES = 24
@@ -48,7 +48,8 @@ class Shown:
             plots = [heldout_plot(self._run, self._story), loss_plot(self._run, self._story)]
             table = score_table(self._story.latest, MOST_LANGUAGES)
             told = _told(self._story)
-        parts = [markdown.links(self._links())]
+        store = runs.store_of(self._url)
+        parts = [markdown.links(store, self._links(store))]
         parts += [markdown.image(svg.image(plot), "curves") for plot in plots if plot is not None]
         if table is not None:
             parts.append("Bits per byte of held-out text; smaller is better.")
@@ -56,8 +57,8 @@ class Shown:
             parts.append(markdown.table(("language", *table.columns), rows))
         return Drawn("\n\n".join(parts), told)
 
-    def _links(self) -> Iterator[str]:
-        store, folder = runs.store_of(self._url), self._url.rsplit("/", 1)[0]
+    def _links(self, store: Store) -> Iterator[str]:
+        folder = self._url.rsplit("/", 1)[0]
         yield markdown.to(store, self._url, "the run")
         for name, place in (("report", "report/index.html"), ("log", "log.jsonl")):
             if exists(join(folder, place)):

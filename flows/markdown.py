@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from flows.viewer.links import link, viewer_url
+from flows.viewer.links import link, viewer_of
 from schemas.store import Store
 
 
@@ -26,12 +26,12 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], texts: int = 1)
 def to(store: Store, url: str, words: str) -> str:
     """A link to the page of what lies at a URL of the store, or its place where no viewer runs."""
     address = link(store, url)
-    return f"[{text(words)}]({address})" if viewer_url() else f"{text(words)}: `{address}`"
+    return f"[{text(words)}]({address})" if viewer_of(store) else f"{text(words)}: `{address}`"
 
 
-def links(parts: Iterable[str]) -> str:
+def links(store: Store, parts: Iterable[str]) -> str:
     """Several of them: in a line, or one below the other where they are long."""
-    return " · ".join(parts) if viewer_url() else "\n".join(f"- {part}" for part in parts)
+    return " · ".join(parts) if viewer_of(store) else "\n".join(f"- {part}" for part in parts)
 
 
 def image(address: str, words: str) -> str:

@@ -30,7 +30,7 @@ from flows.serve.forms import RECIPES_VARIABLE
 from flows.serve.service import Service
 from flows.server import OFFLINE, Server, given_server, home_in, is_loopback
 from flows.tether import Tied
-from flows.viewer.links import VIEWER_URL
+from flows.viewer.links import VIEWER_STORE, VIEWER_URL
 from schemas.errors import UserError
 from schemas.store import Store, local_path
 
@@ -58,6 +58,7 @@ def serve(store_url: str, recipes: Path | None, host: str, port: int | None) -> 
         viewer = _viewer(store, home, host, services)
         console.say(f"mmbert serve, store {store.url}")
         _ready(server, viewer, port)
+        os.environ[VIEWER_STORE] = store.url
         _register(store)
         _worker(home, services)
         _say_where(server, store)
