@@ -7,6 +7,7 @@ be read is named and takes nothing else with it.
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import threading
@@ -104,8 +105,8 @@ class Shelf:
             return self._view
 
     def _look(self) -> View:
-        files = self._files()
         broken: dict[str, str] = {}
+        files = self._files(broken)
         strata = self._records.read(files, "stratum.json", Stratum, broken)
         mixtures = self._records.read(files, "manifest.json", Manifest, broken)
         runs = self._records.read(files, "run.json", Run, broken)
@@ -134,16 +135,19 @@ class Shelf:
             frozenset(files),
         )
 
-    def _files(self) -> dict[str, Files]:
+    def _files(self, broken: dict[str, str]) -> dict[str, Files]:
         """Every file of the folders that hold records."""
         files: dict[str, Files] = {}
         for top in ("manifests", "runs", "strata"):
+            url = join(self.store.url, top)
             for _ in range(TRIES):
                 try:
-                    files |= list_files(Store(join(self.store.url, top)))
+                    files |= list_files(Store(url))
                     break
                 except FileNotFoundError:  # one went while they were listed: look again
                     continue
+            else:
+                broken[url] = f"files went while they were listed, {TRIES} times; load this anew"
         return files
 
     def _names(self, files: dict[str, Files]) -> dict[str, list[str]]:
@@ -173,10 +177,8 @@ class Shelf:
         story = (
             self._stories.setdefault(url, StoryFile(url)).read() if "log.jsonl" in mine else None
         )
-        return SeenRun(
-            HeldRun(found.folder, found.record, models, size),
-            story,
-        )
+        # A page that is being drawn must not see the next look read on.
+        return SeenRun(HeldRun(found.folder, found.record, models, size), copy.deepcopy(story))
 
 
 def _in_order(held: list[HeldManifest]) -> list[HeldManifest]:
