@@ -85,7 +85,7 @@ def find(store: Store, path: str) -> Place | None:
     fs, remote = fsspec.core.url_to_fs(url)
     try:
         info = fs.info(remote)
-    except FileNotFoundError:
+    except OSError:  # not there, below a file, or no name that a disk could hold
         return None
     is_folder = info["type"] == "directory"
     return Place(path, url, is_folder, 0 if is_folder else int(info["size"] or 0))
@@ -98,9 +98,10 @@ def _is_inside(path: Path, root: Path) -> bool:
 def byte_range(header: str, size: int) -> tuple[int, int] | None:
     """First and last byte of a Range header; None for one that asks for what is not there.
 
-    Several ranges, and units that are not bytes, are answered with the whole file: RFC 9110.
+    Several ranges, numbers beyond all sizes and units that are not bytes are answered with the
+    whole file: RFC 9110.
     """
-    wanted = re.fullmatch(r"bytes=(\d*)-(\d*)", header.strip())
+    wanted = re.fullmatch(r"bytes=(\d{0,19})-(\d{0,19})", header.strip())
     if wanted is None or wanted.groups() == ("", ""):
         return 0, size - 1
     first, last = wanted.groups()
