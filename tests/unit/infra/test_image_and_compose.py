@@ -87,6 +87,13 @@ def test_what_is_copied_exists_and_is_not_ignored() -> None:
     assert all(any(fnmatch(name, pattern) for name in kept) for pattern in wanted)
 
 
+def test_the_data_of_compose_is_neither_in_the_image_nor_in_git() -> None:
+    (default,) = set(re.findall(r"\$\{MMBERT_DATA:-\./([^}]+)\}", COMPOSE.read_text()))
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    assert ignored.index(f"infra/{default}") > ignored.index("!infra")  # the last that fits counts
+    assert f"/infra/{default}/" in (ROOT / ".gitignore").read_text().splitlines()
+
+
 def test_the_lines_that_install_are_understood_by_their_tools(tmp_path: Path) -> None:
     """pip and uv read their options and resolve, of what is installed here; nothing is fetched."""
     (install,) = [line for line in instructions("RUN") if "--requirement pyproject.toml" in line]
@@ -176,6 +183,13 @@ def test_only_this_machine_reaches_it_and_only_with_the_password() -> None:
         assert "PREFECT_SERVER_API_AUTH_STRING" in services()[name]["environment"]
 
 
+def test_no_page_of_the_web_may_ask_the_server() -> None:
+    server = services()["server"]["environment"]
+    origins = server["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"].split(",")
+    assert f"{origins[0]}/api" == server["PREFECT_SERVER_UI_API_URL"]
+    assert set(origins) == {"http://127.0.0.1:4200", "http://localhost:4200"}
+
+
 def test_services_wait_for_those_that_exist_and_say_how_they_are() -> None:
     found = services()
     for service in found.values():
@@ -186,6 +200,7 @@ def test_services_wait_for_those_that_exist_and_say_how_they_are() -> None:
     assert named == volumes.keys()
 
 
+@pytest.mark.slow
 def test_what_goes_into_the_image_is_enough_to_run(tmp_path: Path) -> None:
     """The folders that .dockerignore lets through, in a place of their own."""
     for line in (ROOT / ".dockerignore").read_text().splitlines():
