@@ -113,14 +113,13 @@ def remix(
     overrides: forms.Overrides = [],  # noqa: B006
 ) -> str:
     """Another mixture of what is built."""
-    changed = forms.mixed_anew(
-        phase.strip(), tau, tau_end, max_epochs, shares, pool_tokens, budget_tokens
-    )
-    plain = job_of(recipe, recipe_file, store, profile, overrides, phase)
-    forms.require_groups(plain.load(), shares)
-    made = remixing.remix(
-        plain.model_copy(update={"overrides": (*plain.overrides, *changed)}), name
-    )
+    plain = job_of(recipe, recipe_file, store, profile, overrides)
+    before = plain.load()
+    which = forms.require_phase(before, phase)
+    forms.require_groups(before, shares)
+    changed = forms.mixed_anew(which, tau, tau_end, max_epochs, shares, pool_tokens, budget_tokens)
+    asked = {"phase": which, "overrides": (*plain.overrides, *changed)}
+    made = remixing.remix(plain.model_copy(update=asked), name)
     difference = made.difference
     for line in lines(difference, every=False) if difference else ():
         console.say(line)

@@ -80,6 +80,7 @@ RecipeFile = Annotated[
 ]
 Phase = Annotated[
     str,
+    Field(min_length=1),
     said("Phase", "In mmBERT's recipes: pretrain, extend, decay-eng, decay-cont or decay-all."),
 ]
 OnlyPhase = Annotated[

@@ -64,6 +64,7 @@ def test_numbers_are_bounded_and_names_can_be_chosen(
         ({"tau": "flat"}, "tau"),
         ({"max_epochs": 0}, "max_epochs"),
         ({"name": "My mixture"}, "name"),
+        ({"phase": ""}, "phase"),
         ({"recipe": "tniy"}, "recipe"),
         ({"shares": [{"group": "dclm", "share": -1}]}, "share"),
         ({"overrides": ["no value"]}, "overrides"),
@@ -97,6 +98,12 @@ def test_a_recipe_is_found_by_name_in_a_folder_of_ones_own_or_by_path(
     assert find_recipe("tiny") == "tiny"
     assert find_recipe("tiny", f" {mine} ") == str(mine)
     assert job_of("mine", "", "s", "local", []).load().name == "mine"
+
+
+@pytest.mark.parametrize(("phase", "told"), [(" ", r"\(empty\)"), ("extnd", "extnd")])
+def test_a_remix_is_of_a_phase(phase: str, told: str) -> None:
+    with pytest.raises(UserError, match=f"Phase {told}: recipe tiny has none of this name"):
+        deployed.remix.fn.__wrapped__(name="flatter", phase=phase)  # type: ignore[attr-defined]
 
 
 def test_what_a_form_cannot_know_is_refused_in_one_sentence() -> None:
