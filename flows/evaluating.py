@@ -62,6 +62,11 @@ def meant(model: str, run: str | None) -> tuple[str, str]:
         raise UserError(
             f"{model} is a model of no run; name the run whose held-out text is scored with --run"
         )
+    if path.is_absolute():
+        raise UserError(
+            f"{model}: there is no run and no model (neither a run.json nor a config.json); give "
+            "the folder of one, or the name of a run"
+        )
     named, _, of_run = model.partition("/")
     return named, of_run
 

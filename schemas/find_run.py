@@ -10,9 +10,10 @@ from schemas.store import Store, join, local_path
 
 def find_run(store: Store, reference: str) -> Path:
     """The run.json of a run; UserError when there is none, or several."""
+    reference = reference.strip()
     given = Path(reference)
     for place in (given, given / "run.json"):
-        if place.name == "run.json" and place.is_file():
+        if reference and place.name == "run.json" and place.is_file():
             return place.absolute()
     runs = local_path(join(store.url, "runs"))
     if runs is None:
@@ -21,7 +22,7 @@ def find_run(store: Store, reference: str) -> Path:
             "lie: give the folder of the run, and the store with --store"
         )
     names = sorted(path.parent.name for path in runs.glob("*/run.json"))
-    meant = [name for name in names if name.startswith(reference)]
+    meant = [name for name in names if reference and name.startswith(reference)]
     if reference in names:
         meant = [reference]
     if len(meant) == 1:
@@ -30,6 +31,6 @@ def find_run(store: Store, reference: str) -> Path:
         raise UserError(f"{reference} begins several runs: {', '.join(meant)}; give more of it")
     listed = ", ".join(names[:12]) or "none"
     raise UserError(
-        f"{store.url} has no run {reference}; give the folder of a run, or its name (there are: "
-        f"{listed}{', ...' if len(names) > 12 else ''})"
+        f"{store.url} has no run {reference or '(empty)'}; give the folder of a run, or its name "
+        f"(there are: {listed}{', ...' if len(names) > 12 else ''})"
     )

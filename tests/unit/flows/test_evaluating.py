@@ -50,7 +50,7 @@ def test_a_model_stands_beside_the_others_of_its_run(run_json: Path, tmp_path: P
     assert (found.name, found.table.columns) == ("only", ("untrained", "only"))
     (tmp_path / "other").symlink_to(run_json.with_name("models") / "only")
     other = evaluate(store, *meant(str(tmp_path / "other"), name))
-    assert other.table.columns == ("untrained", "other")
+    assert other.table.columns == ("only", "untrained", "other")
     assert other.score.languages == found.score.languages
 
 
@@ -63,6 +63,8 @@ def test_what_is_meant(run_json: Path, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(UserError, match=r"model of no run; name the run .* with --run"):
         meant(str(tmp_path), None)
+    with pytest.raises(UserError, match=r"/no/such/model: there is no run and no model"):
+        meant("/no/such/model", None)
 
 
 def test_a_model_of_another_tokenizer_and_one_that_is_not_there(

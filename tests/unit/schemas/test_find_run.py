@@ -33,5 +33,8 @@ def test_none_or_several_are_told_in_one_sentence(store: Store) -> None:
         find_run(store, "tiny-")
     with pytest.raises(UserError, match=r"has no run x; .*there are: other-1, tiny, tiny-0a"):
         find_run(store, "x")
+    for nothing in ("", " "):
+        with pytest.raises(UserError, match=r"has no run \(empty\); .*there are: other-1, tiny"):
+            find_run(store, nothing)
     with pytest.raises(UserError, match=r"memory://s is not on a disk .* with --store"):
         find_run(Store.at("memory://s"), "x")
