@@ -15,7 +15,7 @@ from flows.mixture_plot import mixture_plot, shares
 from flows.orchestrate import in_flow_run, note
 from flows.viewer.links import link_difference, viewer_of
 from schemas import manifest as manifests
-from schemas.figures import amount
+from schemas.figures import amount, setting
 from schemas.language import language_name
 from schemas.ledger import Ledger
 from schemas.manifest import Manifest
@@ -108,7 +108,7 @@ def show_difference(difference: Difference, before_url: str, after_url: str) -> 
     store = manifests.store_of(after_url)
     before, after = manifests.load(before_url), manifests.load(after_url)
     settings = [
-        (s.name.replace("_", " "), _told(s.before), _told(s.after)) for s in difference.settings
+        (s.name.replace("_", " "), setting(s.before), setting(s.after)) for s in difference.settings
     ]
     changed = difference.changed
     rows = [_row(found) for found in changed[:MOST_LANGUAGES]]
@@ -157,11 +157,3 @@ def _row(found: LanguageChange) -> tuple[str, ...]:
         *(f"{100 * p.share:.3g} %" if p else "–" for p in pair),
         *(amount(p.tokens) if p else "–" for p in pair),
     )
-
-
-def _told(value: object) -> str:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}"
-    if isinstance(value, list | tuple):
-        return ", ".join(map(str, value)) or "none"
-    return "none" if value is None else str(value)

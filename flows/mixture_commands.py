@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,7 +18,6 @@ from flows.options import STORE, AsJson, Recipe, Set, StoreUrl
 
 if TYPE_CHECKING:
     from pipelines.difference import Difference, LanguageChange
-    from schemas.digest import Json
 
 Every = Annotated[bool, typer.Option("--all", help="List every language.")]
 MOST_LANGUAGES = 12
@@ -96,19 +95,21 @@ def diff(
 
 def lines(difference: Difference, every: bool) -> Iterator[str]:
     """A difference for people: settings, languages by their change, who came and went."""
+    from schemas.figures import setting
+
     if not difference.settings and not difference.changed:
         yield "  no difference"
         return
-    for setting in difference.settings:
-        yield f"  {setting.name:<20}{_told(setting.before)} -> {_told(setting.after)}"
+    for found in difference.settings:
+        yield f"  {found.name:<20}{setting(found.before)} -> {setting(found.after)}"
     changed = difference.changed
     if not changed:
         return
     yield ""
     yield f"  {'':<20}{'tokens':>18}{'share %':>18}{'rows':>20}{'epochs':>20}"
     shown = changed if every else changed[:MOST_LANGUAGES]
-    for found in shown:
-        yield _line(found)
+    for language in shown:
+        yield _line(language)
     rest = len(changed) - len(shown)
     if rest:
         yield f"  and {rest:,} more languages: --all lists them"
@@ -143,11 +144,3 @@ def _count(rows: int) -> str:
     from schemas.figures import amount
 
     return f"{rows:,}" if rows < 1_000_000 else amount(rows)
-
-
-def _told(value: Json) -> str:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}"
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return ", ".join(map(str, value)) or "none"
-    return "none" if value is None else str(value)[:40]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 DECIMALS = 3  # of bits per byte
 
 
@@ -36,6 +38,21 @@ def duration(seconds: float) -> str:
 def taus(first: float, last: float | None) -> str:
     """`0.7`; `0.7 to 0.3` of a tau that changes over a phase."""
     return f"{first:g}" if last is None else f"{first:g} to {last:g}"
+
+
+def setting(value: object) -> str:
+    """A value of a recipe or a manifest: `none`, `yes`, `1,000`, `0.3`, `web, wiki`, `web 2`."""
+    if isinstance(value, bool) or value is None:
+        return {None: "none", True: "yes", False: "no"}[value]
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.10g}"  # what differs reads so; what is left of a sum does not show
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {setting(item)}" for key, item in value.items()) or "none"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or "none"
+    return str(value)
 
 
 def bits(value: float | None) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from urllib.parse import quote
@@ -14,7 +13,7 @@ from starlette.responses import HTMLResponse
 
 from flows.viewer.links import page_of
 from pipelines.card import figure, percent
-from schemas.figures import amount, bits, duration, num_bytes
+from schemas.figures import amount, bits, duration, num_bytes, setting
 from schemas.language import language_name
 
 FOLDER = str(Path(__file__).parent / "pages")
@@ -66,18 +65,3 @@ def age(written: float) -> str:
     """How long ago; nothing where the store does not tell."""
     passed = time.time() - written
     return f"{duration(max(0.0, passed))} ago" if written and passed > -1e6 else ""
-
-
-def setting(value: object) -> str:
-    """A value of a manifest in a few words."""
-    if isinstance(value, bool) or value is None:
-        return {None: "none", True: "yes", False: "no"}[value]
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, float):
-        return f"{value:g}"
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {setting(item)}" for key, item in value.items())
-    if isinstance(value, list | tuple):
-        return ", ".join(map(str, value)) or "none"
-    return str(value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from schemas.figures import amount, bits, duration, num_bytes, rose
+from schemas.figures import amount, bits, duration, num_bytes, rose, setting
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,9 @@ def test_a_language_rises_at_the_decimals_that_are_shown() -> None:
     assert not rose(2.0, 1.9)
     assert not rose(None, 2.0)
     assert not rose(2.0, None)
+
+
+def test_a_setting_in_words() -> None:
+    values = (None, True, 1000, 0.1 + 0.2, 0.1234567, ["web", "wiki"], [], {"web": 2000}, {}, "x")
+    told = "none|yes|1,000|0.3|0.1234567|web, wiki|none|web 2,000|none|x"
+    assert "|".join(map(setting, values)) == told
