@@ -3,31 +3,49 @@
 from __future__ import annotations
 
 import base64
-import json
 import os
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from http.client import HTTPException
+from typing import TypeVar
+from urllib.parse import urlsplit
 
 import psutil
+from pydantic import BaseModel, TypeAdapter
 
 from flows.doctor.finding import Finding, ok, problem, warning
+from flows.serve.deployments import POOL
 from schemas.store import Store, join, local_path
 
+T = TypeVar("T")
 URL, HOME, AUTH = "PREFECT_API_URL", "PREFECT_HOME", "PREFECT_API_AUTH_STRING"
-POOL = "mmbert"
 PATIENCE_S = 3.0
-REGISTER = "mmbert serve, or on a server of your own: infra/prefect.yaml"
+REGISTER = "mmbert serve, or on a server of your own: python -m flows.serve.register STORE"
+EXAMPLE = f"set {URL}=http://HOST:4200/api, or unset it"
+UNREADABLE = (ValueError, HTTPException)  # an answer that is none of Prefect's
+
+
+class Worker(BaseModel):
+    name: str
+    status: str
 
 
 def server_findings(store: Store) -> Iterator[Finding]:
     given = os.environ.get(URL)
-    url = given or _server_of(store)
-    if url is None:
+    url = (given or _server_of(store) or "").rstrip("/")
+    if not url:
         yield ok("server", "none runs; commands start one of their own, mmbert serve the UI")
         return
+    if not _is_address(url):
+        yield problem("server", f"{URL}={given} is not the address of a server", EXAMPLE)
+        return
     try:
-        _ask(f"{url}/health")
+        _ask(f"{url}/health", TypeAdapter(bool))
+    except (urllib.error.HTTPError, *UNREADABLE):
+        told = f"what answers at {url} is not Prefect's API"
+        yield problem("server", told, EXAMPLE if given else "see server.log")
+        return
     except OSError as error:
         told = f"no answer at {url} ({getattr(error, 'reason', None) or error})"
         yield problem("server", told, f"start it, or unset {URL}" if given else "see server.log")
@@ -38,16 +56,18 @@ def server_findings(store: Store) -> Iterator[Finding]:
 
 def _pool(url: str) -> Finding:
     try:
-        workers = _ask(f"{url}/work_pools/{POOL}/workers/filter", {})
+        workers = _ask(f"{url}/work_pools/{POOL}/workers/filter", TypeAdapter(list[Worker]), b"{}")
     except urllib.error.HTTPError as error:
         if error.code == 404:
             return warning("worker", f"the server has no work pool {POOL}", REGISTER)
         if error.code in (401, 403):
             return problem("worker", "the server asks for a password", f"set {AUTH}=USER:PASSWORD")
         return warning("worker", f"{url} answers {error.code}", "see the server's log")
+    except UNREADABLE:
+        return warning("worker", f"{url} tells of its workers in words unknown here", "update it")
     except OSError as error:
         return warning("worker", f"the server gave no answer ({error})", "see the server's log")
-    online = [w["name"] for w in workers if w["status"] == "ONLINE"]
+    online = [worker.name for worker in workers if worker.status == "ONLINE"]
     if not online:
         mend = f"mmbert serve, or prefect worker start --pool {POOL} --type process"
         return warning("worker", f"none is online in the work pool {POOL}", mend)
@@ -64,12 +84,18 @@ def _server_of(store: Store) -> str | None:
     return None
 
 
-def _ask(url: str, body: dict[str, str] | None = None) -> list[dict[str, str]]:
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number
+        return False
+
+
+def _ask(url: str, kind: TypeAdapter[T], body: bytes | None = None) -> T:
     headers = {"Content-Type": "application/json"}
     if auth := os.environ.get(AUTH):
         headers["Authorization"] = f"Basic {base64.b64encode(auth.encode()).decode()}"
-    data = None if body is None else json.dumps(body).encode()
-    asked = urllib.request.Request(url, data, headers)
+    asked = urllib.request.Request(url, body, headers)
     with urllib.request.urlopen(asked, timeout=PATIENCE_S) as answer:
-        found: list[dict[str, str]] = json.load(answer)
-        return found
+        return kind.validate_json(answer.read())

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import subprocess
+import sys
 import threading
 from base64 import b64encode
 from collections.abc import Iterator
@@ -63,6 +66,11 @@ def test_a_server_that_cannot_be_imported_is_found_whatever_the_ranges_say() -> 
     assert "TypeError: Body()" in found.told
     with import_of_prefect("import json") as finding:
         assert finding().state == "ok"
+
+
+def test_a_broken_prefect_does_not_break_the_doctor() -> None:
+    script = "import sys, flows.doctor.server; assert 'prefect' not in sys.modules"
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 def test_the_machine_is_described() -> None:
@@ -143,7 +151,10 @@ class Prefect(BaseHTTPRequestHandler):
     workers: object = None
 
     def do_GET(self) -> None:
-        self._say(200, True)
+        if self.path == "/api/health":
+            self._say(200, True)
+        else:  # the page of the UI, as Prefect has it at every other path
+            self._write(200, b"<!doctype html>")
 
     def do_POST(self) -> None:
         if self.workers == "locked":
@@ -153,9 +164,12 @@ class Prefect(BaseHTTPRequestHandler):
             self._say(404 if self.workers is None else 200, self.workers)
 
     def _say(self, status: int, body: object) -> None:
+        self._write(status, json.dumps(body).encode())
+
+    def _write(self, status: int, body: bytes) -> None:
         self.send_response(status)
         self.end_headers()
-        self.wfile.write(json.dumps(body).encode())
+        self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
         pass
@@ -180,6 +194,7 @@ def prefect(workers: object) -> Iterator[str]:
         ([{"name": "one", "status": "OFFLINE"}], "warning"),
         ([{"name": "one", "status": "ONLINE"}], "ok"),
         ("locked", "problem"),
+        ({"detail": "moved"}, "warning"),
     ],
 )
 def test_a_server_its_pool_and_its_workers_are_asked(
@@ -207,6 +222,51 @@ def test_a_server_that_is_gone_is_a_problem(
     (found,) = server_findings(Store.at(str(tmp_path)))
     assert found.state == "problem"
     assert "unset PREFECT_API_URL" in found.mend
+
+
+@pytest.mark.parametrize(
+    "url", ["foo", "/api", "http://", "http://127.0.0.1:x/api", "http://[::1/api", "ftp://a/api"]
+)
+def test_what_is_no_address_of_a_server_is_told_as_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", url)
+    (found,) = server_findings(Store.at(str(tmp_path)))
+    assert (found.state, found.told) == (
+        "problem",
+        f"PREFECT_API_URL={url} is not the address of a server",
+    )
+    assert "http://HOST:4200/api" in found.mend
+
+
+def test_an_address_without_api_is_a_problem_and_a_slash_at_its_end_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with prefect([{"name": "one", "status": "ONLINE"}]) as url:
+        monkeypatch.setenv("PREFECT_API_URL", url.removesuffix("/api"))
+        (found,) = server_findings(Store.at(str(tmp_path)))
+        monkeypatch.setenv("PREFECT_API_URL", f"{url}/")
+        assert states(server_findings(Store.at(str(tmp_path)))) == {"server": "ok", "worker": "ok"}
+    assert found.state == "problem"
+    assert "is not Prefect's API" in found.told
+    assert "/api" in found.mend
+
+
+def test_a_program_that_speaks_no_http_is_a_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+
+        def answer() -> None:
+            asked, _ = other.accept()
+            with asked:
+                asked.recv(4096)
+                asked.sendall(b"220 mail is taken here\r\n")
+
+        threading.Thread(target=answer, daemon=True).start()
+        monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{other.getsockname()[1]}/api")
+        (found,) = server_findings(Store.at(str(tmp_path)))
+    assert found.state == "problem"
 
 
 def test_the_command_ends_with_1_where_something_is_wrong_and_prints_one_object(
