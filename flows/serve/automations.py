@@ -10,20 +10,23 @@ are gone as well. A run that starts again goes on from its last checkpoint. The 
 for a run, so a second crash stays one.
 
 `register` makes what is missing, by name, and leaves alone what is there: what somebody switched or
-changed in the UI stays as it is.
+changed in the UI stays as it is. Only a deployment that is gone is replaced by the one of its name.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from flows.serve.assets import PUBLISHED
+from flows.serve.deployments import full_name
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from prefect.automations import AutomationCore
+    from prefect.client.orchestration import SyncPrefectClient
 
 HEARTBEAT_S = 30  # the shortest that Prefect sends
 SILENCE_S = 150.0  # a server that is started again misses some heartbeats
@@ -46,10 +49,47 @@ def register(pool: str) -> None:
     from prefect.client.orchestration import get_client
 
     with get_client(sync_client=True) as client:
-        training = client.read_deployment_by_name("train/train")
+        training = client.read_deployment_by_name(full_name("train"))
         for wanted in (crashed(pool), lost(pool), restart(pool), train(training.id)):
-            if not client.read_automations_by_name(wanted.name):
+            there = client.read_automations_by_name(wanted.name)
+            if not there:
                 Automation(**dict(wanted)).create()
+            for found in there:
+                gone = [one for one in started_by(found) if not _is_there(client, one)]
+                if gone:
+                    client.update_automation(found.id, redirected(found, gone, training.id))
+
+
+def started_by(automation: AutomationCore) -> list[UUID]:
+    """The deployments that its actions name."""
+    from prefect.automations import RunDeployment
+
+    actions = [action for action in automation.actions if isinstance(action, RunDeployment)]
+    return [action.deployment_id for action in actions if action.deployment_id]
+
+
+def redirected(automation: AutomationCore, gone: Collection[UUID], to: UUID) -> AutomationCore:
+    """The same with another deployment in place of those that are gone."""
+    from prefect.automations import AutomationCore, RunDeployment
+
+    actions = [
+        action.model_copy(update={"deployment_id": to})
+        if isinstance(action, RunDeployment) and action.deployment_id in gone
+        else action
+        for action in automation.actions
+    ]
+    fields = automation.model_dump(exclude={"id", "owner_resource", "actions"})
+    return AutomationCore(**fields, actions=actions)
+
+
+def _is_there(client: SyncPrefectClient, deployment: UUID) -> bool:
+    from prefect.exceptions import ObjectNotFound
+
+    try:
+        client.read_deployment(deployment)
+    except ObjectNotFound:
+        return False
+    return True
 
 
 def crashed(pool: str) -> AutomationCore:
@@ -124,7 +164,7 @@ def train(deployment: UUID) -> AutomationCore:
         posture=Posture.Reactive,
         expect={PUBLISHED},
         match={"prefect.resource.id": "mmbert://manifest/*"},
-        for_each={"mmbert.recipe", "mmbert.name", "mmbert.store"},
+        for_each={f"mmbert.{key}" for key in ("recipe", "overrides", "profile", "name", "store")},
         threshold=1,
         within=timedelta(seconds=BURST_S),
     )
@@ -139,7 +179,9 @@ def train(deployment: UUID) -> AutomationCore:
         parameters={
             "recipe_file": _filled_in("{{ event.resource['mmbert.recipe'] }}"),
             "store": _filled_in("{{ event.resource['mmbert.store'] }}"),
-            "mixtures": {"__prefect_kind": "json", "value": _filled_in(mixtures)},
+            "profile": _filled_in("{{ event.resource['mmbert.profile'] }}"),
+            "overrides": _of_json("{{ event.resource['mmbert.overrides'] }}"),
+            "mixtures": _of_json(mixtures),
         },
     )
     return AutomationCore(
@@ -153,6 +195,10 @@ def train(deployment: UUID) -> AutomationCore:
 
 def _filled_in(template: str) -> dict[str, str]:
     return {"__prefect_kind": "jinja", "template": template}
+
+
+def _of_json(template: str) -> dict[str, object]:
+    return {"__prefect_kind": "json", "value": _filled_in(template)}
 
 
 def _of_pool(pool: str) -> dict[str, str | list[str]]:

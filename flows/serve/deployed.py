@@ -31,6 +31,7 @@ from flows.outcome import Outcome
 from flows.scores import score_table
 from flows.serve import forms
 from flows.serve.assets import announce
+from flows.serve.deployments import full_name
 from flows.serve.forms import job_of
 from flows.training import TrainingError
 from schemas import manifest as manifests
@@ -42,7 +43,6 @@ P = ParamSpec("P")
 
 STORE = "mmbert-store"
 LOCAL = "local"
-TRAIN = "train/train"
 TELL_S = 60
 
 
@@ -91,7 +91,7 @@ def data(
     outcome = cascade.data(job)
     for name, url in outcome.manifests.items():
         if before.get(name) != url:
-            announce(manifests.load(url), url, MAIN, job.recipe, job.at().url)
+            announce(manifests.load(url), url, MAIN, job, profile)
     return f"{outcome.built}; {len(outcome.manifests)} mixtures"
 
 
@@ -128,8 +128,9 @@ def remix(
     show_mixture(made.manifest, made.url)
     if difference and made.before_url:
         show_difference(difference, made.before_url, made.url)
-    if made.is_new:
-        announce(made.manifest, made.url, name, plain.recipe, plain.at().url)
+    if made.is_new and not train:
+        training = plain.model_copy(update={"overrides": made.overrides})
+        announce(made.manifest, made.url, name, training, profile)
     num_changed = len(difference.changed) if difference else len(made.manifest.languages)
     told = f"{made.manifest.phase}/{name}: {num_changed} languages change"
     if not train:
@@ -241,7 +242,7 @@ def _start_training(
     from prefect.deployments import run_deployment
 
     started = run_deployment(
-        TRAIN,
+        full_name("train"),
         parameters={
             "recipe": recipe,
             "recipe_file": recipe_file,

@@ -90,6 +90,11 @@ done again.
 )
 
 
+def full_name(name: str) -> str:
+    """FLOW/DEPLOYMENT, as Prefect finds a deployment; both have the same name here."""
+    return f"{name}/{name}"
+
+
 def deploy(store_url: str) -> list[str]:
     """Register the deployments for a store, or renew them; returns their names.
 
@@ -129,7 +134,7 @@ def _register(
     wanted = {name: value for name, value in found.items() if name in fields}
     flow_id = client.create_flow(flow)
     try:
-        there = client.read_deployment_by_name(f"{deployment.name}/{deployment.name}")
+        there = client.read_deployment_by_name(full_name(deployment.name))
     except ObjectNotFound:
         _create(client, deployment, flow_id, schema, wanted)
         return
