@@ -38,13 +38,13 @@ def deployment(served: Served, name: str) -> dict:
 
 def form(deployment: dict) -> dict:
     """Its fields; a number that may be null is one that may stay empty."""
-    schema = deployment["parameter_openapi_schema"]
-    for field in schema["properties"].values():
+    fields = deployment["parameter_openapi_schema"]["properties"]
+    for field in fields.values():
         if {"type": "null"} in field.get("anyOf", ()):
             (kind,) = [kind for kind in field.pop("anyOf") if kind != {"type": "null"}]
             field |= kind
             del field["default"]
-    return schema
+    return fields
 
 
 def message(served: Served, run: str, name: str) -> str:
