@@ -3,22 +3,27 @@
 In: a store. Out: parameters of the deployments: the store and, where something was built, `recipe`
 and the `overrides` (KEY=VALUE) that make the recipe's file what the build had: where its text lies,
 for one. So a newcomer mixes and trains what is there without typing any of it.
+
+A recipe and its overrides are proposed, and renewed, together. A deployment's version is the digest
+of what was proposed to it, and tells whether somebody has chosen something else since.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TypedDict
 
 from flows.job import RECIPES
 from flows.serve.forms import find_recipe
 from schemas.catalogue import newest_build
-from schemas.digest import Json
+from schemas.digest import Json, content_id
 from schemas.errors import UserError
 from schemas.recipe import Recipe
 from schemas.recipe_file import load_recipe
 from schemas.store import Store, local_path
+
+PROPOSED = ("recipe", "recipe_file", "overrides")
 
 
 class Defaults(TypedDict, total=False):
@@ -44,6 +49,25 @@ def defaults_of(store: Store) -> Defaults:
     if build is None:
         return found
     return {**found, "recipe": name, "overrides": list(_differences(plain, build.recipe))}
+
+
+def version_of(parameters: Mapping[str, Json], plain: Mapping[str, Json]) -> str:
+    """The digest of a proposal; `plain` is what a form has of its own."""
+    return content_id({name: parameters.get(name, plain.get(name)) for name in PROPOSED})
+
+
+def is_chosen(there: Mapping[str, Json], version: str | None, plain: Mapping[str, Json]) -> bool:
+    """Whether somebody chose the recipe or the overrides of a deployment of this version."""
+    return any(name in there for name in PROPOSED) and version_of(there, plain) != version
+
+
+def renewed(
+    there: Mapping[str, Json], wanted: Mapping[str, Json], keep_proposed: bool
+) -> dict[str, Json]:
+    """Parameters of a deployment that is registered again; all but its proposal is somebody's."""
+    own = {name: value for name, value in there.items() if keep_proposed or name not in PROPOSED}
+    new = {name: v for name, v in wanted.items() if not (keep_proposed and name in PROPOSED)}
+    return {**own, **new}
 
 
 def _differences(plain: Recipe, built: Recipe) -> Iterator[str]:

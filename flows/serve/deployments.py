@@ -4,18 +4,23 @@ In: the store that is served. Out: six deployments on the server that PREFECT_AP
 forms, the store's defaults, a nightly schedule of `data` that is switched off, and the limit of one
 training at a time. What is there already keeps all that somebody can set in the UI: schedules,
 pauses, default parameters, descriptions, limits. Only what the program itself decides is renewed:
-the forms, what is run and where. `infra/prefect.yaml` has the same for servers of one's own.
+the forms, what they propose, what is run and where. A server has the deployments of one store: who
+wants to register a second one is refused. `infra/prefect.yaml` has the same for servers of one's
+own.
 """
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from flows.serve.defaults import Defaults, defaults_of
+from flows.serve.defaults import Defaults, defaults_of, is_chosen, renewed, version_of
 from flows.serve.forms import form_of
 from flows.training_slot import LIMIT
+from flows.viewer.links import is_same
+from schemas.digest import Json
+from schemas.errors import UserError
 from schemas.store import Store
 
 if TYPE_CHECKING:
@@ -95,21 +100,39 @@ def full_name(name: str) -> str:
     return f"{name}/{name}"
 
 
-def deploy(store_url: str) -> list[str]:
+def deploy(store_url: str, is_own: bool = False) -> list[str]:
     """Register the deployments for a store, or renew them; returns their names.
 
-    The work pool must be there. Raises Prefect's errors when the server cannot be reached.
+    The work pool must be there. `is_own` says that the server's database lies in the store, so that
+    a store that was moved or copied takes them along. Raises UserError where they are another
+    store's, and Prefect's errors when the server cannot be reached.
     """
     from prefect import get_client
 
     from flows.serve import deployed
 
+    names = [deployment.name for deployment in DEPLOYMENTS]
     found = defaults_of(Store.at(store_url))
     with get_client(sync_client=True) as client:
+        known = {name: _read(client, name) for name in names}
+        for there in known.values():
+            if there is not None and not is_own:
+                require_same_store(there.parameters.get("store"), store_url)
         _limit_trainings(client)
         for deployment in DEPLOYMENTS:
-            _register(client, deployment, getattr(deployed, deployment.name), found)
-    return [deployment.name for deployment in DEPLOYMENTS]
+            flow = getattr(deployed, deployment.name)
+            _register(client, deployment, flow, found, known[deployment.name])
+    return names
+
+
+def require_same_store(there: object, store_url: str) -> None:
+    """UserError where a deployment's store is another than this one."""
+    if isinstance(there, str) and there and not is_same(Store.at(there), Store.at(store_url)):
+        raise UserError(
+            f"{store_url}: the deployments of this server are those of the store {there}, and its "
+            "schedules build into that; serve this one on a server of its own (without "
+            "PREFECT_API_URL), or delete the deployments if the store has moved"
+        )
 
 
 def _limit_trainings(client: SyncPrefectClient) -> None:
@@ -123,31 +146,44 @@ def _limit_trainings(client: SyncPrefectClient) -> None:
         client.create_global_concurrency_limit(limit)
 
 
+def _read(client: SyncPrefectClient, name: str) -> DeploymentResponse | None:
+    from prefect.exceptions import ObjectNotFound
+
+    try:
+        return client.read_deployment_by_name(full_name(name))
+    except ObjectNotFound:
+        return None
+
+
 def _register(
-    client: SyncPrefectClient, deployment: Deployment, flow: Flow[..., object], found: Defaults
+    client: SyncPrefectClient,
+    deployment: Deployment,
+    flow: Flow[..., object],
+    found: Defaults,
+    there: DeploymentResponse | None,
 ) -> None:
     from prefect.client.schemas.actions import DeploymentUpdate
-    from prefect.exceptions import ObjectNotFound
 
     schema = form_of(flow)
     fields = schema["properties"]
-    wanted = {name: value for name, value in found.items() if name in fields}
-    flow_id = client.create_flow(flow)
-    try:
-        there = client.read_deployment_by_name(full_name(deployment.name))
-    except ObjectNotFound:
-        _create(client, deployment, flow_id, schema, wanted)
-        return
+    values = cast("dict[str, Json]", found)
+    wanted = {name: value for name, value in values.items() if name in fields}
     plain = {name: told.get("default") for name, told in fields.items()}
-    chosen = {name: value for name, value in there.parameters.items() if value != plain.get(name)}
-    renewed = {
+    version = version_of(wanted, plain)
+    flow_id = client.create_flow(flow)
+    if there is None:
+        _create(client, deployment, flow_id, schema, wanted, version)
+        return
+    chosen = is_chosen(there.parameters, there.version, plain)
+    now = {
         "entrypoint": _entrypoint(deployment),
         "pull_steps": _here(),
         "parameter_openapi_schema": schema,
-        "parameters": {**wanted, **chosen, "store": found["store"]},
+        "parameters": renewed(there.parameters, wanted, chosen),
+        "version": there.version if chosen else version,
     }
-    if any(_now(there, name) != value for name, value in renewed.items()):
-        client.update_deployment(there.id, DeploymentUpdate.model_validate(renewed))
+    if any(_now(there, name) != value for name, value in now.items()):
+        client.update_deployment(there.id, DeploymentUpdate.model_validate(now))
 
 
 def _now(there: DeploymentResponse, field: str) -> object:
@@ -159,7 +195,8 @@ def _create(
     deployment: Deployment,
     flow_id: UUID,
     schema: dict[str, object],
-    parameters: dict[str, object],
+    parameters: dict[str, Json],
+    version: str,
 ) -> None:
     from prefect.client.schemas.actions import DeploymentScheduleCreate
     from prefect.client.schemas.schedules import CronSchedule
@@ -175,6 +212,7 @@ def _create(
     client.create_deployment(
         flow_id=flow_id,
         name=deployment.name,
+        version=version,
         description=deployment.description,
         tags=[POOL],
         work_pool_name=POOL,

@@ -36,6 +36,8 @@ from schemas.store import Store, local_path
 
 AUTH = "PREFECT_SERVER_API_AUTH_STRING"
 SHOWN = "PREFECT_UI_URL"
+# Prefect's variables that put a server's database elsewhere than into the store.
+DATABASES = ("PREFECT_API_DATABASE_CONNECTION_URL", "PREFECT_SERVER_DATABASE_CONNECTION_URL")
 VIEWER_PORT = 4300
 POLL_S = 0.5
 WORKER_GRACE_S = training.GRACE_S + 60
@@ -59,7 +61,7 @@ def serve(store_url: str, recipes: Path | None, host: str, port: int | None) -> 
         console.say(f"mmbert serve, store {store.url}")
         _ready(server, viewer, port)
         os.environ[VIEWER_STORE] = store.url
-        _register(store)
+        _register(store, server)
         _worker(home, services)
         _say_where(server, store)
         _keep(services)
@@ -123,11 +125,12 @@ def _ready(server: Server, viewer: Listener, port: int | None) -> None:
     os.environ[VIEWER_URL] = prefect.shown_url(viewer.host, viewer.port)
 
 
-def _register(store: Store) -> None:
+def _register(store: Store, server: Server) -> None:
     from flows.serve.register import register
 
+    is_own = server.own is not None and not any(os.environ.get(name) for name in DATABASES)
     with console.stage("deployments") as stage:
-        stage.result = ", ".join(register(store))
+        stage.result = ", ".join(register(store, is_own))
 
 
 def _worker(home: Path, services: list[Service]) -> None:

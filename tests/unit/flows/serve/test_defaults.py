@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from flows.job import RECIPES
-from flows.serve.defaults import defaults_of
+from flows.serve.defaults import defaults_of, is_chosen, renewed, version_of
 from schemas.catalogue import NewestBuild
+from schemas.digest import Json
 from schemas.recipe_file import load_recipe
 from schemas.store import Store
 
@@ -36,3 +39,32 @@ def test_a_recipe_that_nobody_can_choose_is_not_proposed(tmp_path: Path) -> None
     store = Store.at(str(tmp_path))
     NewestBuild(load_recipe("tiny", ["name=mine"], RECIPES), "catalogue").save(store)
     assert defaults_of(store) == {"store": store.url}
+
+
+PLAIN: dict[str, Json] = {"recipe": "tiny", "recipe_file": "", "overrides": [], "tau": None}
+FIRST: dict[str, Json] = {"store": "/s", "recipe": "tiny", "overrides": ["sources.dclm.path=x"]}
+THEN: dict[str, Json] = {"store": "/s", "recipe": "small", "overrides": []}
+
+
+def again(there: dict[str, Json], version: str | None = None) -> dict[str, Json]:
+    """Parameters after a build with another recipe, and another registration."""
+    before = version or version_of(FIRST, PLAIN)
+    return renewed(there, THEN, is_chosen(there, before, PLAIN))
+
+
+def test_what_was_proposed_is_renewed_as_a_pair() -> None:
+    assert again(FIRST) == THEN
+    saved = {**PLAIN, **FIRST, "tau": 0.1}  # as the UI saves a form in which tau was changed
+    assert again(saved) == {**THEN, "tau": 0.1}
+    of_an_empty_store = version_of({"store": "/s"}, PLAIN)
+    for there in ({"store": "/s"}, {**PLAIN, "store": "/s"}):
+        assert again(there, of_an_empty_store).items() >= THEN.items()
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [{"recipe": "base"}, {"overrides": []}, {"recipe_file": "mine.toml"}],
+)
+def test_what_somebody_chose_stays_with_all_that_belongs_to_it(chosen: dict[str, Json]) -> None:
+    assert again(FIRST | chosen) == FIRST | chosen
+    assert again(FIRST | chosen | {"store": "/moved"}) == FIRST | chosen
