@@ -82,6 +82,32 @@ def test_a_new_mixture_adds_one_manifest_and_its_name(
     assert new == ["flatter.json", "manifest.json", "shards.arrow"]
 
 
+@pytest.mark.parametrize("then_train", [False, True])
+def test_from_the_form_it_starts_one_training_at_most(
+    built: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, then_train: bool
+) -> None:
+    """An automation hears of the mixture, unless the run starts the training itself."""
+    from flows.serve import deployed
+
+    told: list[Job] = []
+    started: list[list[str]] = []
+    monkeypatch.setattr(deployed, "announce", lambda *of: told.append(of[3]))
+    monkeypatch.setattr(deployed, "_start_training", lambda *of: started.append(of[4]) or "it")
+    store = with_text(built, tmp_path).store
+    deployed.remix.fn.__wrapped__(  # type: ignore[attr-defined]
+        "flattest",
+        phase="extend",
+        tau=0.05,
+        train=then_train,
+        store=store,
+        overrides=list(built.overrides),
+    )
+    overrides = started if then_train else [list(job.overrides) for job in told]
+    assert (len(told), len(started)) == ((0, 1) if then_train else (1, 0))
+    assert any(text.startswith("sources.dclm.path=") for text in overrides[0])
+    assert not any("tau" in text for text in overrides[0])  # the mixture's own affair
+
+
 def test_it_is_what_a_build_with_these_settings_decides(built: Job, tmp_path: Path) -> None:
     remix(built, "--set", "phases.extend.tau=0.2", "--name", "flat")
     remixed = named_manifest(built.at(), "tiny", "extend", "flat")
