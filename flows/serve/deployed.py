@@ -59,11 +59,10 @@ def deployed(run_name: str) -> Callable[[Callable[P, str]], prefect.Flow[P, Stat
                 get_run_logger().error(str(error))
                 logging.getLogger("prefect.flow_runs").addFilter(_is_no_echo)
                 return failed(str(error))
-            except Exception:
-                raise
-            except BaseException:  # a signal ends it
-                # Prefect tells the server so and waits for one that is gone, for minutes.
-                signal.alarm(TELL_S)
+            except BaseException as error:
+                if _is_signalled(error):
+                    # Prefect tells the server so and waits for one that is gone, for minutes.
+                    signal.alarm(TELL_S)
                 raise
 
         named = prefect.flow(
@@ -72,6 +71,13 @@ def deployed(run_name: str) -> Callable[[Callable[P, str]], prefect.Flow[P, Stat
         return named(told)
 
     return decorate
+
+
+def _is_signalled(error: BaseException | None) -> bool:
+    """Whether a signal ended a flow, also where something failed on the way out."""
+    while isinstance(error, Exception):
+        error = error.__context__
+    return error is not None
 
 
 @deployed("data {recipe}")
