@@ -35,6 +35,9 @@ PATIENT = {
     "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "60",
     "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
 }
+# How long after its time a silence is still acted on: a machine may be off for as long. Prefect's
+# 60 seconds would leave the runs that it had as running for ever.
+ASLEEP = {"PREFECT_SERVER_EVENTS_EXPIRED_BUCKET_BUFFER": "P30D"}
 OFFLINE = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
@@ -153,7 +156,7 @@ def environment(home: Path, host: str, port: int) -> dict[str, str]:
     own["PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE"] = LEASES
     if host in EVERYWHERE:  # what a browser elsewhere asks
         own["PREFECT_SERVER_UI_API_URL"] = f"{shown_url(host, port)}/api"
-    return PATIENT | os.environ | OFFLINE | own
+    return PATIENT | ASLEEP | os.environ | OFFLINE | own
 
 
 def own_url(host: str, port: int) -> str:

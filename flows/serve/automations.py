@@ -16,7 +16,7 @@ changed in the UI stays as it is. Only a deployment that is gone is replaced by 
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from flows.serve.assets import PUBLISHED
@@ -36,6 +36,7 @@ CRASHED = "mmbert: a run that is heard no more has crashed"
 LOST = "mmbert: a run that never begins has crashed"
 RESTART = "mmbert: a run that crashed starts once more"
 TRAIN = "mmbert: a new mixture starts a training"
+STARTS_ONCE_MORE = "It crashed, and starts once more; training goes on from its last checkpoint."
 ENDS = ("Completed", "Failed", "Cancelled", "Crashed", "Paused", "Suspended")
 ENDED = {f"prefect.flow-run.{state}" for state in ENDS}
 
@@ -129,6 +130,37 @@ def _silent(
     )
 
 
+def restart_unheard(pool: str, since: datetime) -> None:
+    """Start what crashed since a server was started and has run once, where `restart` is on.
+
+    A server that starts first marks the runs whose silence it slept through, and only then listens
+    to what it tells (Prefect 3.8), so `restart` does not hear of those.
+    """
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import (
+        FlowRunFilter,
+        FlowRunFilterState,
+        FlowRunFilterStateType,
+        WorkPoolFilter,
+        WorkPoolFilterName,
+    )
+    from prefect.client.schemas.objects import StateType
+    from prefect.states import Scheduled
+
+    crashed = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CRASHED]))
+    with get_client(sync_client=True) as client:
+        if not any(found.enabled for found in client.read_automations_by_name(RESTART)):
+            return
+        found = client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(state=crashed),
+            work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[pool])),
+        )
+        for run in found:
+            if run.state and run.state.timestamp >= since and run.run_count == 1:
+                again = Scheduled(name="AwaitingRetry", message=STARTS_ONCE_MORE)
+                client.set_flow_run_state(run.id, again)
+
+
 def restart(pool: str) -> AutomationCore:
     from prefect.automations import AutomationCore, ChangeFlowRunState, EventTrigger, Posture
     from prefect.client.schemas.objects import StateType
@@ -145,7 +177,7 @@ def restart(pool: str) -> AutomationCore:
     action = ChangeFlowRunState(
         state=StateType.SCHEDULED,
         name="AwaitingRetry",
-        message="It crashed, and starts once more; training goes on from its last checkpoint.",
+        message=STARTS_ONCE_MORE,
     )
     return AutomationCore(
         name=RESTART,

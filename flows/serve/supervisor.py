@@ -19,6 +19,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from flows import server as prefect
@@ -26,6 +27,8 @@ from flows import stages, training
 from flows.console import console
 from flows.listener import Listener
 from flows.orchestrate import leave_prefect
+from flows.serve import automations
+from flows.serve.deployments import POOL
 from flows.serve.forms import RECIPES_VARIABLE
 from flows.serve.service import Service
 from flows.server import OFFLINE, Server, given_server, home_in, is_loopback
@@ -55,6 +58,7 @@ def serve(store_url: str, recipes: Path | None, host: str, port: int | None) -> 
         os.environ[RECIPES_VARIABLE] = str(recipes.absolute())
     home = home_in(store)
     services: list[Service] = []
+    started = datetime.now(UTC)
     try:
         server = _server(home, host, port, services)
         viewer = _viewer(store, home, host, services)
@@ -62,6 +66,7 @@ def serve(store_url: str, recipes: Path | None, host: str, port: int | None) -> 
         _ready(server, viewer, port)
         os.environ[VIEWER_STORE] = store.url
         _register(store, server)
+        automations.restart_unheard(POOL, started)
         _worker(home, services)
         _say_where(server, store)
         _keep(services)

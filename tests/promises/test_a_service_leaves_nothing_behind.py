@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -66,6 +67,13 @@ def goes_on(store: Path, run: str, saved: int) -> None:
         served.wait(run, "Cancelled")
 
 
+def let_days_pass(store: Path) -> None:
+    """As if the machine had been off: what Prefect waits for was due days ago."""
+    earlier = 'update automation_bucket set "end" = datetime("end", \'-2 days\')'
+    with sqlite3.connect(store / "prefect" / "prefect.db") as database:
+        assert database.execute(earlier).rowcount
+
+
 def test_ctrl_c_leaves_a_checkpoint_and_no_process_and_the_run_goes_on_at_the_next_start(
     store: Path,
 ) -> None:
@@ -89,7 +97,8 @@ def test_a_service_that_is_killed_leaves_a_checkpoint_and_no_process_and_loses_n
         until(lambda: not served.left(), "nothing is left", lambda: str(served.commands()))
     saved = saved_step(only_run(store))
     assert saved > 0
-    goes_on(store, run, saved)  # once its silence was long enough
+    let_days_pass(store)
+    goes_on(store, run, saved)
 
 
 def test_a_server_of_ones_own_is_used_and_left_alone(store: Path, tmp_path: Path) -> None:
