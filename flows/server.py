@@ -154,9 +154,13 @@ def environment(home: Path, host: str, port: int) -> dict[str, str]:
     own = {"PREFECT_HOME": str(home), "PREFECT_API_URL": f"{own_url(host, port)}/api"}
     # Leases in memory are lost when a server is started again, and runs that hold one crash.
     own["PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE"] = LEASES
+    shown = shown_url(host, port)
+    # Prefect's own is *: any page of the web in the user's browser could start programs here.
+    asking = {own_url(host, port), f"http://localhost:{port}", shown}
+    given = {"PREFECT_SERVER_CORS_ALLOWED_ORIGINS": ",".join(sorted(asking))}
     if host in EVERYWHERE:  # what a browser elsewhere asks
-        own["PREFECT_SERVER_UI_API_URL"] = f"{shown_url(host, port)}/api"
-    return PATIENT | ASLEEP | os.environ | OFFLINE | own
+        given["PREFECT_SERVER_UI_API_URL"] = f"{shown}/api"
+    return PATIENT | ASLEEP | given | os.environ | OFFLINE | own
 
 
 def own_url(host: str, port: int) -> str:

@@ -205,7 +205,6 @@ def _create(
         DeploymentScheduleCreate(
             schedule=CronSchedule(cron=deployment.schedule, timezone="UTC"),
             active=False,
-            slug="nightly",
         )
         for _ in range(deployment.schedule is not None)
     ]

@@ -127,7 +127,7 @@ def _ready(server: Server, viewer: Listener, port: int | None) -> None:
         os.environ[SHOWN] = prefect.shown_url(server.own.host, server.own.port)
     if not viewer.wait(viewer.listens, lambda tick: None):
         raise RuntimeError(f"the viewer did not start; see {server.home}/viewer.log")
-    os.environ[VIEWER_URL] = prefect.shown_url(viewer.host, viewer.port)
+    os.environ.setdefault(VIEWER_URL, prefect.shown_url(viewer.host, viewer.port))
 
 
 def _register(store: Store, server: Server) -> None:
@@ -173,5 +173,13 @@ def finished_runs(store: Store) -> list[Path]:
     """The run.json of every run that was trained to its end, the latest last."""
     folder = local_path(store.url)
     found = folder.glob("runs/*/run.json") if folder else ()
-    done = [run_json for run_json in found if stages.is_finished(run_json)]
+    done = [run_json for run_json in found if _is_finished(run_json)]
     return sorted(done, key=lambda run_json: run_json.with_name("models").stat().st_mtime)
+
+
+def _is_finished(run_json: Path) -> bool:
+    try:
+        return stages.is_finished(run_json)
+    except (OSError, ValueError):  # of another version, or being written
+        console.say(f"  unreadable  {run_json}")
+        return False

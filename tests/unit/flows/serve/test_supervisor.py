@@ -10,8 +10,10 @@ import pytest
 
 from flows.serve import service
 from flows.serve.service import Service
-from flows.serve.supervisor import serve
+from flows.serve.supervisor import finished_runs, serve
+from flows.server import environment
 from schemas.errors import UserError
+from schemas.store import Store
 
 
 @pytest.mark.parametrize("auth", ["", "secret", "me:", ":secret"])
@@ -29,6 +31,26 @@ def test_a_folder_of_recipes_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--recipes nowhere: no such folder"):
         serve(str(tmp_path / "store"), Path("nowhere"), "127.0.0.1", None)
     assert not (tmp_path / "store").exists()
+
+
+def test_a_run_of_another_version_is_named_and_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_json = tmp_path / "runs" / "old-1" / "run.json"
+    run_json.parent.mkdir(parents=True)
+    run_json.write_text('{"format_version": 0}')
+    assert finished_runs(Store.at(str(tmp_path))) == []
+    assert f"unreadable  {run_json}" in capsys.readouterr().out
+
+
+def test_no_page_of_the_web_may_ask_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    origins = "PREFECT_SERVER_CORS_ALLOWED_ORIGINS"
+    own = environment(tmp_path, "127.0.0.1", 4321)[origins]
+    assert own.split(",") == ["http://127.0.0.1:4321", "http://localhost:4321"]
+    monkeypatch.setenv(origins, "https://mine.example")
+    assert environment(tmp_path, "0.0.0.0", 4321)[origins] == "https://mine.example"
 
 
 def a_service(folder: Path, script: str) -> Service:
