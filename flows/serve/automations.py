@@ -131,7 +131,7 @@ def _silent(
 
 
 def restart_unheard(pool: str, since: datetime) -> None:
-    """Start what crashed since a server was started and has run once, where `restart` is on.
+    """Start what crashed since a server was started and was not started again, where `restart` is on.
 
     A server that starts first marks the runs whose silence it slept through, and only then listens
     to what it tells (Prefect 3.8), so `restart` does not hear of those.
@@ -156,7 +156,9 @@ def restart_unheard(pool: str, since: datetime) -> None:
             work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[pool])),
         )
         for run in found:
-            if run.state and run.state.timestamp >= since and run.run_count == 1:
+            states = client.read_flow_run_states(run.id)
+            is_first = all(state.name != "AwaitingRetry" for state in states)
+            if run.state and run.state.timestamp >= since and is_first:
                 again = Scheduled(name="AwaitingRetry", message=STARTS_ONCE_MORE)
                 client.set_flow_run_state(run.id, again)
 
