@@ -131,7 +131,7 @@ def _silent(
 
 
 def restart_unheard(pool: str, since: datetime) -> None:
-    """Start what crashed since a server was started and was not started again, where `restart` is on.
+    """Start once more what crashed since a server was started, where `restart` is on.
 
     A server that starts first marks the runs whose silence it slept through, and only then listens
     to what it tells (Prefect 3.8), so `restart` does not hear of those.
