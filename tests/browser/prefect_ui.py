@@ -7,11 +7,11 @@ Debian's Chromium, headless, on pages of this machine alone: a request to anywhe
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Locator, Page, sync_playwright
+from playwright.sync_api import Locator, Page, TimeoutError, sync_playwright
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 ARGUMENTS = (
@@ -25,6 +25,7 @@ ARGUMENTS = (
 )
 SIZE = {"width": 1280, "height": 900}
 PATIENCE_S = 240  # of a page on a machine that does other work, too
+TRIES, TRY_S = 6, 15
 
 
 def browser() -> str | None:
@@ -38,6 +39,7 @@ class PrefectUI:
     def __init__(self, page: Page, url: str, pictures: Path) -> None:
         self.page, self.url, self.pictures = page, url, pictures
         self.outside: list[str] = []
+        self._written = page.locator("textarea").last
         page.set_default_timeout(PATIENCE_S * 1000)
         page.on("request", lambda asked: self._note(asked.url))
 
@@ -68,17 +70,54 @@ class PrefectUI:
         below = "following::*[self::input or self::textarea][1]"
         return self.page.locator(f"xpath=//*[{named}]/{below}").first
 
+    def write(self, title: str, text: str) -> None:
+        """As a person types."""
+        self._written = self.field(title)
+        self._written.press_sequentially(text, delay=50)
+
     def add_item(self, title: str, text: str) -> None:
         """Write another line of a list below a title."""
         titled = f"xpath=//*[starts-with(normalize-space(text()),'{title}')]"
         self.page.locator(f"{titled}/following::button[contains(., 'Add item')][1]").first.click()
-        self.field(title).fill(text)
+        self.write(title, text)
 
     def submit(self) -> None:
-        """Send the form, and go to the page of the run that it starts."""
-        self.page.get_by_role("button", name="Submit").click()
+        """Send the form, and go to the page of the run that it starts.
+
+        A line of a list that is written while Prefect still draws it stands there and is not sent:
+        then a person touches it and sends the form again.
+        """
+
+        def touch() -> None:
+            self._written.press("End")
+            self._written.press_sequentially(" ")
+            self._written.press("Backspace")
+
+        submit = self.page.get_by_role("button", name="Submit")
+        self._until_sent("POST", "/create_flow_run", submit.click, touch)
         self.page.locator("a[href*='/flow-run/']").first.click()  # of the deployment's runs
         self.page.wait_for_url("**/flow-run/**")
+
+    def switch_on_schedule(self) -> None:
+        """Of the deployment whose page is open."""
+        self._until_sent("PATCH", "/schedules/", self.page.get_by_role("switch").first.click)
+
+    def _until_sent(
+        self, method: str, part: str, act: Callable[[], None], mend: Callable[[], object] = bool
+    ) -> None:
+        """Act until the page has asked its server for something: a page that is still being drawn
+        may lose a click."""
+        for _ in range(TRIES):
+            try:
+                with self.page.expect_response(
+                    lambda answer: part in answer.url and answer.request.method == method,
+                    timeout=TRY_S * 1000,
+                ):
+                    act()
+                return
+            except TimeoutError:
+                mend()
+        raise AssertionError(f"the page sent no {method} {part}")
 
     @property
     def run(self) -> str:

@@ -57,7 +57,7 @@ def test_a_newcomer_schedules_remixes_trains_and_cancels(served: Served, ui: Pre
     # schedules a build
     ui.deployment("data")
     ui.page.get_by_text("At 03:00 AM").wait_for()
-    ui.page.get_by_role("switch").first.click()
+    ui.switch_on_schedule()
     found = served.call("GET", "/deployments/name/data/data")
     until(
         lambda: served.call("GET", f"/deployments/{found['id']}")["schedules"][0]["active"],
@@ -68,9 +68,10 @@ def test_a_newcomer_schedules_remixes_trains_and_cancels(served: Served, ui: Pre
 
     # changes tau
     ui.form("remix")
-    ui.field("Name of the new mixture").fill("flatter")
-    ui.field("Phase").fill("extend")
-    ui.field("tau").fill("0.2")
+    ui.write("Name of the new mixture", "flatter")
+    ui.field("Phase").clear()
+    ui.write("Phase", "extend")
+    ui.write("tau", "0.2")
     ui.picture("2-form")
     ui.submit()
     ui.wait_for_state("Completed")
@@ -96,7 +97,7 @@ def test_a_newcomer_schedules_remixes_trains_and_cancels(served: Served, ui: Pre
     until(lambda: steps(run_json) > 40, "it trains", lambda: served.story(ui.run))
     page = ui.page.url
     ui.page.goto(f"{ui.url}/artifacts/key/training-tiny")
-    ui.page.get_by_text("the run", exact=True).wait_for()
+    ui.page.locator("a[href*='/artifacts/artifact/']").first.click()
     ui.page.locator("img").first.wait_for()
     ui.picture("4-training")
 
