@@ -103,8 +103,6 @@ class Served:
                     raise
                 if error.code == 503:  # SQLite is busy: Prefect's own clients try again, too
                     return None
-                if error.code == 503:  # its database is busy: Prefect's clients try again, too
-                    return None
                 log = (self.store / "prefect" / "server.log").read_text()
                 raise AssertionError(f"{method} {path}: {error}\n{log[-6000:]}") from None
             except OSError:
