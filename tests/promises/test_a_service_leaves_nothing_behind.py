@@ -105,8 +105,9 @@ def test_a_server_of_ones_own_is_used_and_left_alone(store: Path, tmp_path: Path
     home = tmp_path / "home"
     home.mkdir()
     own = start_server(home, LOOPBACK, FIRST_PORT)
-    assert own.tied is not None
+    assert own.own is not None
     try:
+        assert own.own.wait(own.answers, lambda tick: None)
         with serving(store, environment={"PREFECT_API_URL": own.api_url}) as served:
             assert served.address() == own.ui_url
             assert not [w for w in served.commands().values() if "prefect server start" in w]
@@ -116,7 +117,7 @@ def test_a_server_of_ones_own_is_used_and_left_alone(store: Path, tmp_path: Path
             assert served.left() == {}
         assert own.answers()
     finally:
-        own.tied.end()
+        own.own.tied.end()
 
 
 def test_two_services_that_start_at_once_have_a_server_and_a_viewer_each(
