@@ -172,10 +172,11 @@ def test_no_request_leaves_the_machine(store: Path) -> None:
         within = ("netns", "exec", name)
         for line in (
             "ip link set lo up",
-            "ip link add out type dummy",
+            "ip link add out type veth peer name nowhere",
             "sysctl -qw net.ipv6.conf.all.disable_ipv6=1",
             "ip addr add 10.77.0.2/24 dev out",
             "ip link set out up",
+            "ip link set nowhere up",
             "ip neigh add 10.77.0.1 lladdr 02:00:00:00:00:01 dev out",
             "ip route add default via 10.77.0.1",
         ):
