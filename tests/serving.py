@@ -101,6 +101,8 @@ class Served:
             except urllib.error.HTTPError as error:
                 if error.code < 500:
                     raise
+                if error.code == 503:  # its database is busy: Prefect's clients try again, too
+                    return None
                 log = (self.store / "prefect" / "server.log").read_text()
                 raise AssertionError(f"{method} {path}: {error}\n{log[-6000:]}") from None
             except OSError:
