@@ -94,10 +94,10 @@ class Served:
         if self.auth:
             request.add_header("Authorization", f"Basic {b64encode(self.auth.encode()).decode()}")
 
-        def answer() -> bytes | None:
+        def answer() -> tuple[bytes] | None:  # what is empty is an answer, too
             try:
                 with urllib.request.urlopen(request, timeout=60) as answered:
-                    return bytes(answered.read())
+                    return (answered.read(),)
             except urllib.error.HTTPError as error:
                 if error.code < 500:
                     raise
@@ -108,7 +108,7 @@ class Served:
             except OSError:
                 return None
 
-        told = until(answer, "the server answers")
+        (told,) = until(answer, "the server answers")
         return json.loads(told) if told else None
 
     def start(self, deployment: str, parameters: Mapping[str, object] | None = None) -> str:
