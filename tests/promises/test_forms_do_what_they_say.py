@@ -91,6 +91,8 @@ def test_what_somebody_set_in_the_ui_outlives_a_restart(served: Served) -> None:
     assert served.call("GET", "/v2/concurrency_limits/mmbert-training")["limit"] == 2
     served.call("PATCH", path, {"active": False})
     served.call("PATCH", f"/deployments/{before['run']['id']}", {"paused": False})
+    as_before = {key: before["remix"][key] for key in changed}
+    served.call("PATCH", f"/deployments/{before['remix']['id']}", as_before)
 
 
 def test_a_remix_is_made_from_the_form_and_told_as_an_asset(served: Served) -> None:
