@@ -35,7 +35,7 @@ class Ranks:
     processes: list[BaseProcess]
     printed: Path
 
-    def wait(self, timeout_s: float = 60) -> list[int | None]:
+    def wait(self, timeout_s: float = 240) -> list[int | None]:
         """Exit codes; None for a rank that is still alive after the time, which is then killed."""
         until = time.monotonic() + timeout_s
         for process in self.processes:

@@ -34,7 +34,7 @@ def test_a_dead_rank_ends_the_others(tmp_path):
 def test_a_loss_that_is_not_finite_stops_the_run_and_never_reaches_a_checkpoint(tmp_path, world):
     run_json = make_run(tmp_path, {"pretrain": phase_settings(learning_rate=1e25)})
     running = ranks.start(run_json, "--checkpoint-every-s", "0", world=world)
-    assert running.wait() == [1] * world
+    assert running.wait(60) == [1] * world
     sentence = running.sentences()[0]
     log = Lines(Path(run_json).with_name("log.jsonl"), write=False).read()
     failed = max(line["step"] for line in log) + 1
@@ -90,7 +90,7 @@ def test_ranks_that_plan_different_windows_stop_before_a_step(tmp_path):
     content = json.loads(manifest.read_text())
     manifest.write_text(json.dumps(content | {"seed": content["seed"] + 1}))
     running = ranks.start(run_json, world=2, last_rank=("--store", str(tmp_path / "other")))
-    assert running.wait() == [1, 1]
+    assert running.wait(60) == [1, 1]
     assert "the plan of window 0 of phase pretrain differs" in running.sentences()[0]
     log = Lines(Path(run_json).with_name("log.jsonl"), write=False).read()
     assert not [line for line in log if line["kind"] == "step"]
