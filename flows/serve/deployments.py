@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from prefect.client.schemas.responses import DeploymentResponse
 
 POOL = "mmbert"
+DEFAULT = "default"  # the queue that every pool has
+TRAINING = "training"  # of what may wait for hours to train, and must not hold up the rest
 NIGHTLY = "0 3 * * *"  # UTC
 TRAININGS_AT_ONCE = 1
 
@@ -42,6 +44,7 @@ class Deployment:
     name: str
     description: str
     schedule: str | None = None
+    queue: str = DEFAULT
 
 
 DEPLOYMENTS = (
@@ -71,6 +74,7 @@ built yet is built first. Goes on from the last checkpoint, also after a cancel 
 
 **Comes out:** `transformers` models, loss curves and held-out bits per byte by language, as they
 grow. One training runs at a time; another one waits and says for which.""",
+        queue=TRAINING,
     ),
     Deployment(
         "evaluate",
@@ -91,6 +95,7 @@ better.
 done again.
 
 **Comes out:** everything that `data` and `train` show, on one page.""",
+        queue=TRAINING,
     ),
 )
 
@@ -178,6 +183,7 @@ def _register(
     now = {
         "entrypoint": _entrypoint(deployment),
         "pull_steps": _here(),
+        "work_queue_name": deployment.queue,
         "parameter_openapi_schema": schema,
         "parameters": renewed(there.parameters, wanted, chosen),
         "version": there.version if chosen else version,
@@ -215,6 +221,7 @@ def _create(
         description=deployment.description,
         tags=[POOL],
         work_pool_name=POOL,
+        work_queue_name=deployment.queue,
         entrypoint=_entrypoint(deployment),
         parameters=parameters,
         parameter_openapi_schema=schema,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from flows.serve.automations import HEARTBEAT_S
-from flows.serve.deployments import POOL
+from flows.serve.deployments import DEFAULT, POOL, TRAINING
 
 MOST_RUNS = max(4, os.cpu_count() or 1)
 COMMAND = ["-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
@@ -25,9 +25,9 @@ SETTINGS = {
 def make_pool() -> None:
     """Make the work pool where the server has none of its name.
 
-    It takes MOST_RUNS at once: the worker's own `--limit` ends the worker when a run that crashed
-    starts again at once (Prefect 3.8). Its runs do not print: what they say stands on their pages,
-    and a run whose worker was killed would end at its next line.
+    Each of its two queues takes MOST_RUNS at once: the worker's own `--limit` ends the worker when
+    a run that crashed starts again at once (Prefect 3.8). Its runs do not print: what they say
+    stands on their pages, and a run whose worker was killed would end at its next line.
     """
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.actions import WorkPoolCreate
@@ -40,10 +40,8 @@ def make_pool() -> None:
         except ObjectNotFound:
             template = ProcessWorker.get_default_base_job_template()
             template["variables"]["properties"]["stream_output"]["default"] = False
-            pool = WorkPoolCreate(
-                name=POOL,
-                type="process",
-                base_job_template=template,
-                concurrency_limit=MOST_RUNS,
-            )
+            pool = WorkPoolCreate(name=POOL, type="process", base_job_template=template)
             client.create_work_pool(pool)
+            queue = client.read_work_queue_by_name(DEFAULT, work_pool_name=POOL)
+            client.update_work_queue(queue.id, concurrency_limit=MOST_RUNS)
+            client.create_work_queue(TRAINING, work_pool_name=POOL, concurrency_limit=MOST_RUNS)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from flows.serve.automations import CRASHED, LOST, RESTART, TRAIN
+from flows.serve.worker import MOST_RUNS
 from tests.serving import Served, built_store, only_run, saved_step, serving, steps, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("serve")]
@@ -122,6 +123,25 @@ def test_a_second_training_waits_and_a_killed_first_one_frees_its_place(served: 
     for run in (first, second):
         served.cancel(run)
     for run in (first, second):
+        served.wait(run, "Cancelled")
+
+
+def test_trainings_that_wait_hold_up_no_remix(served: Served) -> None:
+    run_json = only_run(served.store)
+    first = served.start("train")
+    trains(served, first, beyond=steps(run_json))
+    others = [served.start("train") for _ in range(MOST_RUNS)]
+    until(
+        lambda: [served.state(run) for run in others].count("WaitingToTrain") == MOST_RUNS - 1,
+        "as many wait as may",
+    )
+    remixed = served.start("remix", {"name": "meanwhile"})
+    served.wait_for_end(remixed)
+    assert served.state(remixed) == "Completed", served.story(remixed)
+    assert served.state(first) == "Training"
+    for run in (*others, first):
+        served.cancel(run)
+    for run in (*others, first):
         served.wait(run, "Cancelled")
 
 

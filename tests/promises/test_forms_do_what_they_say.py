@@ -152,7 +152,7 @@ def test_the_file_for_other_servers_makes_the_same_deployments(
     for name in FLOWS:
         found = deployment(served, name)
         assert found["parameters"]["store"] == str(served.store)
-        for key in ("entrypoint", "work_pool_name", "paused", "tags"):
+        for key in ("entrypoint", "work_pool_name", "work_queue_name", "paused", "tags"):
             assert found[key] == before[name][key], (name, key)
         assert form(found) == form(before[name])
     (nightly,) = deployment(served, "data")["schedules"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from flows.serve.deployments import DEPLOYMENTS, POOL
+from flows.serve.deployments import DEFAULT, DEPLOYMENTS, POOL
 from flows.serve.worker import COMMAND, SETTINGS
 
 FILE = Path(__file__).parents[3] / "infra" / "prefect.yaml"
@@ -29,6 +29,7 @@ def test_the_file_says_the_same() -> None:
         found = by_name[deployment.name]
         assert found["entrypoint"] == f"flows.serve.deployed.{deployment.name}"
         assert found["work_pool"]["name"] == POOL
+        assert found["work_pool"].get("work_queue_name", DEFAULT) == deployment.queue
         assert found["tags"] == [POOL]
         assert found["parameters"] == {"store": "{{ $MMBERT_STORE }}"}
         schedules = found.get("schedules", [])
