@@ -11,13 +11,14 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from flows.console import console
 from flows.listener import LOOPBACK, Listener
@@ -26,6 +27,7 @@ from flows.tether import Tied, tied
 from schemas.errors import UserError
 from schemas.store import Store, join, local_path
 
+API_URL = "PREFECT_API_URL"
 EVERYWHERE = ("0.0.0.0", "::")
 FIRST_PORT = 4200
 GRACE_S = 10.0
@@ -109,12 +111,18 @@ def prefect_server(store: Store) -> Iterator[Server]:
 
 
 def home_in(store: Store) -> Path:
-    """The folder of a store that is Prefect's home; UserError where it cannot be made."""
+    """The folder of a store that is Prefect's home; UserError where it cannot be made.
+
+    Of a store that is on no disk of this machine, which a given server alone can be used with, one
+    that keeps logs.
+    """
     home = local_path(join(store.url, "prefect"))
     if home is None:
+        if os.environ.get(API_URL):
+            return Path(tempfile.mkdtemp(prefix="mmbert-prefect-"))
         raise UserError(
-            f"{store.url}: a Prefect server keeps its database on a local disk; use --no-server, "
-            "or set PREFECT_API_URL to a server that runs elsewhere"
+            f"{store.url}: a Prefect server keeps its database on a local disk; set {API_URL} to "
+            "one that runs elsewhere, or let a command do without: --no-server"
         )
     try:
         home.mkdir(parents=True, exist_ok=True)
@@ -128,9 +136,14 @@ def home_in(store: Store) -> Path:
 
 def given_server(home: Path) -> Server | None:
     """The server that PREFECT_API_URL names, if it names one."""
-    given = os.environ.get("PREFECT_API_URL")
+    given = os.environ.get(API_URL)
     if not given:
         return None
+    if not is_address(given):
+        raise UserError(
+            f"{API_URL}={given} is not the address of a server; set it as in "
+            f"http://HOST:4200/api, or unset it to have one started"
+        )
     return Server(str(home), url=given.rstrip("/").removesuffix("/api"))
 
 
@@ -173,9 +186,10 @@ def shown_url(host: str, port: int) -> str:
     return f"http://{socket.gethostname() if host in EVERYWHERE else host}:{port}"
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a server that listens on `host`."""
+def is_address(url: str) -> bool:
+    """Whether a request can be sent there."""
     try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number
+        return False

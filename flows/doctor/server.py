@@ -9,17 +9,18 @@ import urllib.request
 from collections.abc import Iterator
 from http.client import HTTPException
 from typing import TypeVar
-from urllib.parse import urlsplit
 
 import psutil
 from pydantic import BaseModel, TypeAdapter
 
 from flows.doctor.finding import Finding, ok, problem, warning
 from flows.serve.deployments import POOL
+from flows.server import API_URL as URL
+from flows.server import is_address
 from schemas.store import Store, join, local_path
 
 T = TypeVar("T")
-URL, HOME, AUTH = "PREFECT_API_URL", "PREFECT_HOME", "PREFECT_API_AUTH_STRING"
+HOME, AUTH = "PREFECT_HOME", "PREFECT_API_AUTH_STRING"
 PATIENCE_S = 3.0
 REGISTER = "mmbert serve, or on a server of your own: python -m flows.serve.register STORE"
 EXAMPLE = f"set {URL}=http://HOST:4200/api, or unset it"
@@ -37,7 +38,7 @@ def server_findings(store: Store) -> Iterator[Finding]:
     if not url:
         yield ok("server", "none runs; commands start one of their own, mmbert serve the UI")
         return
-    if not _is_address(url):
+    if not is_address(url):
         yield problem("server", f"{URL}={given} is not the address of a server", EXAMPLE)
         return
     try:
@@ -82,14 +83,6 @@ def _server_of(store: Store) -> str | None:
         if home is not None and environment.get(HOME) == str(home) and environment.get(URL):
             return str(environment[URL])
     return None
-
-
-def _is_address(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is no number
-        return False
 
 
 def _ask(url: str, kind: TypeAdapter[T], body: bytes | None = None) -> T:

@@ -31,13 +31,13 @@ from flows.serve import automations
 from flows.serve.deployments import POOL
 from flows.serve.forms import RECIPES_VARIABLE
 from flows.serve.service import Service
-from flows.server import OFFLINE, Server, given_server, home_in, is_loopback
+from flows.server import OFFLINE, Server, given_server, home_in
 from flows.tether import Tied
+from flows.viewer.auth import auth_string, require_safe
 from flows.viewer.links import VIEWER_STORE, VIEWER_URL
 from schemas.errors import UserError
 from schemas.store import Store, local_path
 
-AUTH = "PREFECT_SERVER_API_AUTH_STRING"
 SHOWN = "PREFECT_UI_URL"
 # Prefect's variables that put a server's database elsewhere than into the store.
 DATABASES = ("PREFECT_API_DATABASE_CONNECTION_URL", "PREFECT_SERVER_DATABASE_CONNECTION_URL")
@@ -49,10 +49,10 @@ WORKER_GRACE_S = training.GRACE_S + 60
 def serve(store_url: str, recipes: Path | None, host: str, port: int | None) -> None:
     """Start everything, print where it is, and keep it running until Ctrl-C or SIGTERM."""
     store = Store.at(store_url)
-    _require_auth(host)
+    require_safe(host)
     if recipes is not None and not recipes.is_dir():
         raise UserError(f"--recipes {recipes}: no such folder; name one that holds *.toml recipes")
-    if auth := os.environ.get(AUTH):
+    if auth := auth_string():
         os.environ.setdefault("PREFECT_API_AUTH_STRING", auth)  # of the clients started here
     if recipes is not None:
         os.environ[RECIPES_VARIABLE] = str(recipes.absolute())
@@ -77,17 +77,6 @@ def serve(store_url: str, recipes: Path | None, host: str, port: int | None) -> 
         for service in reversed(services):  # the worker first: its runs tell the server how it went
             service.end()
     console.say("  ended")
-
-
-def _require_auth(host: str) -> None:
-    if is_loopback(host):
-        return
-    user, colon, password = os.environ.get(AUTH, "").partition(":")
-    if not (user and colon and password):
-        raise UserError(
-            f"--host {host}: others could start programs here; set {AUTH}=USER:PASSWORD first, or "
-            "leave --host out"
-        )
 
 
 def _server(home: Path, host: str, port: int | None, services: list[Service]) -> Server:

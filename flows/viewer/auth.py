@@ -30,10 +30,11 @@ def auth_string() -> str | None:
 
 def require_safe(host: str) -> None:
     """Raise UserError for an address that others can reach while no password is set."""
-    if not is_loopback(host) and auth_string() is None:
+    user, _, password = (auth_string() or "").partition(":")
+    if not is_loopback(host) and not (user and password):
         raise UserError(
-            f"--host {host}: beyond loopback the store would be open to everybody; set "
-            f"{AUTH_STRING}=user:password, or leave --host away"
+            f"--host {host}: beyond this machine all of it would be open to everybody; set "
+            f"{AUTH_STRING}=USER:PASSWORD first, or leave --host out"
         )
 
 
