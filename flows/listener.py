@@ -13,6 +13,7 @@ import subprocess
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from errno import EACCES, EADDRINUSE
 
 import psutil
 
@@ -75,8 +76,13 @@ def free_port(host: str, first: int) -> int:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((host, port))
-            except OSError:
-                continue
+            except OSError as error:
+                if error.errno in (EADDRINUSE, EACCES):
+                    continue
+                raise UserError(
+                    f"--host {host} is no IPv4 address or name of this machine "
+                    f"({error.strerror or error}); leave it out, or give one that is"
+                ) from None
             return port
     raise UserError(
         f"ports {first} to {first + NUM_PORTS - 1} of {host} are all taken; free one, set "
