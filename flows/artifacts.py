@@ -8,12 +8,12 @@ Plots are in the artifacts themselves. Training shows itself while it runs: flow
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from flows import markdown, svg
 from flows.mixture_plot import mixture_plot, shares
 from flows.orchestrate import in_flow_run, note
 from flows.viewer.links import link_difference, viewer_of
+from pipelines.difference import LanguageChange, compare
 from schemas import manifest as manifests
 from schemas.figures import amount, setting
 from schemas.language import language_name
@@ -21,9 +21,6 @@ from schemas.ledger import Ledger
 from schemas.manifest import Manifest
 from schemas.recipe import Recipe
 from schemas.store import Store, join
-
-if TYPE_CHECKING:
-    from pipelines.difference import Difference, LanguageChange
 
 MOST_LANGUAGES = 30  # of a table; the viewer has them all
 MOST_SPANS = 12
@@ -101,12 +98,12 @@ def show_mixture(manifest: Manifest, url: str) -> None:
     )
 
 
-def show_difference(difference: Difference, before_url: str, after_url: str) -> None:
+def show_difference(before: Manifest, before_url: str, after: Manifest, after_url: str) -> None:
     """What became of a mixture: its shares before and after, and which settings changed."""
     if not in_flow_run():
         return
     store = manifests.store_of(after_url)
-    before, after = manifests.load(before_url), manifests.load(after_url)
+    difference = compare(before, after)
     settings = [
         (s.name.replace("_", " "), setting(s.before), setting(s.after)) for s in difference.settings
     ]

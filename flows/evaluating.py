@@ -5,7 +5,7 @@
     mmbert evaluate DIR --run tiny-1a2b      any `transformers` directory with the same tokenizer
 
 In: a run that was trained, at least in part, and a model. Out: the model's score, in a table beside
-those that the run's log has of its own models, which is the artifact `evaluation` of the flow.
+those that the run's log has of its own models: the flow's artifact `evaluation-RECIPE`.
 """
 
 from __future__ import annotations
@@ -13,11 +13,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from flows import markdown
+from flows.artifacts import key, publish
 from flows.console import console
-from flows.orchestrate import publish_table, task
+from flows.orchestrate import task
 from flows.scores import Event, HeldoutScore, ScoreTable, read_events, score_table
 from schemas import run as runs
 from schemas.errors import UserError
+from schemas.figures import bits
 from schemas.find_run import find_run
 from schemas.run import Run
 from schemas.store import Store
@@ -83,12 +86,11 @@ def _score(name: str, folder: Path, run_json: Path) -> Evaluated:
     others = [e for e in read_events(run_json.with_name("log.jsonl")) if _is_other(e, name)]
     table = score_table([*others, score])
     assert table is not None
-    beside = f"{name} beside the models of {run_json.parent.name}"
-    publish_table(
-        "evaluation",
-        table.records(),
-        f"Bits per byte of held-out text, {beside}; smaller is better.",
-    )
+    beside = f"{markdown.text(name)} beside the models of {run_json.parent.name}"
+    rows = [(language, *map(bits, values)) for language, values in table.rows]
+    parts = [markdown.table(("language", *table.columns), rows)]
+    told = f"bits per byte of held-out text, smaller is better: {beside}"
+    publish(key("evaluation", runs.load(str(run_json)).recipe), told, parts)
     return Evaluated(name, folder, run_json, score, table)
 
 

@@ -150,11 +150,3 @@ def send_notes() -> None:
         from prefect.logging.handlers import APILogHandler
 
         APILogHandler().flush()
-
-
-def publish_table(key: str, rows: list[dict[str, str | int | float]], description: str) -> None:
-    """A table artifact of the running flow."""
-    if _prefect:
-        from prefect.artifacts import create_table_artifact
-
-        create_table_artifact(table=rows, key=key, description=description)

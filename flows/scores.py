@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from schemas.figures import bits, rose
+from schemas.figures import rose
 from schemas.language import language_name
 from schemas.run import Run
 
@@ -98,14 +98,6 @@ def read_events(log: Path) -> list[Event]:
 class ScoreTable:
     columns: tuple[str, ...]
     rows: tuple[tuple[str, tuple[float | None, ...]], ...]  # name, bits per byte by column
-
-    def records(self) -> list[dict[str, str | int | float]]:
-        """One dict a row, as table artifacts want them."""
-        records: list[dict[str, str | int | float]] = []
-        for name, values in self.rows:
-            shown = dict(zip(self.columns, map(bits, values), strict=True))
-            records.append({"language": name, **shown})
-        return records
 
 
 def score_table(events: Iterable[Event], most_rows: int | None = None) -> ScoreTable | None:

@@ -132,8 +132,8 @@ def remix(
     for line in remixing.told(made, store):
         console.say(line)
     show_mixture(made.manifest, made.url)
-    if difference and made.before_url:
-        show_difference(difference, made.before_url, made.url)
+    if made.before and made.before_url:
+        show_difference(made.before, made.before_url, made.manifest, made.url)
     if made.is_new and not train:
         training = plain.model_copy(update={"overrides": made.overrides})
         announce(made.manifest, made.url, name, training, profile)
