@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 from markupsafe import Markup
 from starlette.exceptions import HTTPException
@@ -22,6 +23,8 @@ from schemas.find_manifest import MAIN
 from schemas.manifest import Manifest
 from schemas.stratum import HELDOUT
 
+T = TypeVar("T")
+
 MOST_READERS = 24
 RUN_FILES = (
     ("run.json", "what is trained, on which mixtures"),
@@ -38,9 +41,8 @@ def front(request: Request) -> HTMLResponse:
 
 def run(request: Request) -> HTMLResponse:
     view = _view(request)
-    found = view.run(request.path_params["name"])
-    if found is None:
-        raise HTTPException(404, f"this store has no run {request.path_params['name']}")
+    name = request.path_params["name"]
+    found = _or_404(view.run(name), f"run {name}")
     plots: list[str] = []
     table = None
     if found.story is not None:
@@ -63,15 +65,11 @@ def run(request: Request) -> HTMLResponse:
 def mixture(request: Request) -> HTMLResponse:
     view = _view(request)
     path = request.path_params["path"]
-    held = view.mixture(path)
-    if held is None:
-        raise HTTPException(404, f"this store has no mixture {path}")
+    held = _or_404(view.mixture(path), f"mixture {path}")
     against = request.query_params.get("against", "")
     choices = _choices(view, held)
     if against:
-        other = view.mixture(against)
-        if other is None:
-            raise HTTPException(404, f"this store has no mixture {against}")
+        other = _or_404(view.mixture(against), f"mixture {against}")
         difference = compare(other.manifest, held.manifest)
         plot = mixture_plot(shares(held.manifest), shares(other.manifest))
         return render(
@@ -113,9 +111,7 @@ def source(request: Request) -> HTMLResponse:
 def stratum(request: Request) -> HTMLResponse:
     view = _view(request)
     path = request.path_params["path"]
-    held = view.stratum(path)
-    if held is None:
-        raise HTTPException(404, f"this store has no stratum {path}")
+    held = _or_404(view.stratum(path), f"stratum {path}")
     identity = held.stratum.id
     readers = [m for m in view.mixtures if any(s.id == identity for s in m.manifest.strata)]
     return render(
@@ -213,6 +209,12 @@ def _done(seen: SeenRun) -> dict[str, float]:
 def _reasons(held: HeldStratum) -> list[tuple[str, int]]:
     dropped = held.stratum.ledger.dropped
     return sorted(dropped.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _or_404(found: T | None, wanted: str) -> T:
+    if found is None:
+        raise HTTPException(404, f"this store has no {wanted}")
+    return found
 
 
 def _view(request: Request) -> View:
