@@ -45,6 +45,12 @@ def test_a_taken_port_means_the_next_free_one(monkeypatch: pytest.MonkeyPatch) -
             free_port(LOOPBACK, port)
 
 
+@pytest.mark.parametrize("host", ["192.0.2.1", "::1", "nowhere.invalid"])
+def test_a_host_that_this_machine_has_not_is_named(host: str) -> None:
+    with pytest.raises(UserError, match=f"--host {host} is no IPv4 address or name of this"):
+        free_port(host, 42_000)
+
+
 def test_one_that_was_too_late_is_not_taken_for_the_other_and_starts_on_the_next_port(
     tmp_path: Path,
 ) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.server import prefect_server
+from flows.server import home_in, prefect_server
 from pipelines.sample import write_sample
 from schemas.errors import UserError
 from schemas.store import Store
@@ -22,8 +22,8 @@ from flows.cli import main
 sys.exit(main(sys.argv[1:]))
 """
 
-
 PHASES = ("pretrain", "extend", "decay-eng", "decay-cont", "decay-all")
+SOURCES = ("fineweb2", "dclm", "dolmino")
 
 
 def test_a_flow_on_its_own_server(tmp_path: Path) -> None:
@@ -72,4 +72,22 @@ def test_a_server_that_is_given_is_used_and_none_is_started(
             given.ready()
 
 
-SOURCES = ("fineweb2", "dclm", "dolmino")
+@pytest.mark.parametrize("given", ["127.0.0.1:4200", "http://:4200/api", "http://host:port/api"])
+def test_what_is_no_address_of_a_server_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", given)
+    with (
+        pytest.raises(UserError, match=f"PREFECT_API_URL={given} is not the address of a server"),
+        prefect_server(Store.at(str(tmp_path))),
+    ):
+        pass
+
+
+def test_a_store_elsewhere_needs_a_given_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store.at("memory://elsewhere")
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    with pytest.raises(UserError, match="set PREFECT_API_URL"):
+        home_in(store)
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    assert home_in(store).is_dir()
