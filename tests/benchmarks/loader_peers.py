@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import tempfile
 import venv
 from pathlib import Path
@@ -62,9 +63,11 @@ def table(url: str, languages: int, context: int, folder: Path, rate: float) -> 
 def install(folder: Path) -> str:
     """Make the peers' venv where it is not; what went wrong, if anything did."""
     if not python_of(folder).exists():
-        venv.create(folder, with_pip=True)
+        venv.create(folder)
+        to = ["--python", str(python_of(folder))]
         wanted = ["-r", str(SCRIPTS / "requirements.txt")]
-        command = [str(python_of(folder)), "-m", "pip", "install", "-q", *wanted]
+        # pip tries versions of their libraries for many minutes
+        command = [sys.executable, "-m", "uv", "pip", "install", "-q", *to, *wanted]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             return f"not installed: {_last_line(done.stderr)}"
