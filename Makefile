@@ -1,5 +1,5 @@
 # The words of this project: demo test check check-all browser bench serve clean. `make` alone lists them.
-# Everything installs into .venv; nothing compiles and nothing needs a GPU.
+# Everything installs into .venv, but for Debian's packages that slow tests take; nothing compiles and nothing needs a GPU.
 
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -43,14 +43,31 @@ test: install ## promises and unit tests, about 10 minutes on 2 cores
 check: install ## lint, format, types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
-check-all: check ## check, and every test, the slow ones and the browser's, too (an hour)
+check-all: check packages ## check, and every test, the slow ones and the browser's, too (an hour)
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup tests/promises tests/unit tests/browser
 
 browser: install ## a newcomer's way through the UI, in Debian's Chromium; pictures in build/browser
-	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null \
-	  || { apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium; } >/dev/null \
+	@$(MAKE) -s packages WANTS=chromium
+	@$(HAS_BROWSER) >/dev/null \
 	  || { echo "no Chromium, and no right to install it: apt-get install chromium" >&2; exit 2; }
 	@$(BIN)/python -m pytest -m slow tests/browser $(if $(ON),-k $(ON))
+
+# Debian's packages that slow tests take where they are: a browser, a database, network namespaces.
+WANTS ?= chromium postgresql iproute2
+HAS_BROWSER := { command -v chromium || command -v chromium-browser || command -v google-chrome; }
+packages:
+	@missing=; \
+	for wanted in $(WANTS); do \
+	  case $$wanted in \
+	    chromium) $(HAS_BROWSER) ;; \
+	    postgresql) ls /usr/lib/postgresql/*/bin/postgres || command -v postgres ;; \
+	    iproute2) command -v ip ;; \
+	  esac >/dev/null 2>&1 || missing="$$missing $$wanted"; \
+	done; \
+	[ -z "$$missing" ] && exit; \
+	echo "installing$$missing"; \
+	{ apt-get update -qq && apt-get install -qq -y --no-install-recommends $$missing; } >/dev/null \
+	  || echo "not installed, so tests that need them are skipped: apt-get install$$missing" >&2
 
 bench: install ## speed and memory, as ratios side by side in one run
 	@$(BIN)/python -m tests.benchmarks
@@ -80,4 +97,4 @@ serve: install ## the UI of the demo's store: forms, runs, pages
 clean: ## remove the environment and the demo's store
 	rm -rf $(VENV) $(STORE)
 
-.PHONY: help install demo test check check-all browser bench bench-build bench-loader bench-step bench-mixture bench-init gpu-check serve clean
+.PHONY: help install demo test check check-all browser packages bench bench-build bench-loader bench-step bench-mixture bench-init gpu-check serve clean
