@@ -121,8 +121,12 @@ class Served:
         state = {"type": kind} | ({"name": name} if name else {})
         self.call("POST", f"/flow_runs/{run}/set_state", {"state": state})
 
-    def cancel(self, run: str) -> None:
-        self.set_state(run, "CANCELLING")
+    def cancel(self, *runs: str) -> None:
+        """As the UI's button does, all of them; and wait until they are."""
+        for run in runs:
+            self.set_state(run, "CANCELLING")
+        for run in runs:
+            self.wait(run, "Cancelled")
 
     def state(self, run: str) -> str:
         """The name of its state."""
