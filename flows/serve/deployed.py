@@ -17,7 +17,7 @@ from typing import ParamSpec
 import prefect
 from prefect.exceptions import FailedRun
 from prefect.logging import get_run_logger
-from prefect.states import Completed, State
+from prefect.states import Cancelled, Completed, State
 
 from flows import cascade, evaluating, named_mixtures, releasing, remixing
 from flows.artifacts import show_difference, show_mixture
@@ -31,6 +31,7 @@ from flows.outcome import Outcome
 from flows.scores import score_table
 from flows.serve import forms
 from flows.serve.assets import announce
+from flows.serve.cancelling import heeding_cancel
 from flows.serve.deployments import full_name
 from flows.serve.forms import job_of
 from flows.training import TrainingError
@@ -53,13 +54,17 @@ def deployed(run_name: str) -> Callable[[Callable[P, str]], prefect.Flow[P, Stat
         @wraps(function)
         def told(*args: P.args, **kwargs: P.kwargs) -> State[None]:
             use_given_prefect()
+            is_cancelled: Callable[[], bool] = bool
             try:
-                return Completed(message=function(*args, **kwargs))
+                with heeding_cancel() as is_cancelled:
+                    return Completed(message=function(*args, **kwargs))
             except (UserError, TrainingError) as error:
                 get_run_logger().error(str(error))
                 logging.getLogger("prefect.flow_runs").addFilter(_is_no_echo)
                 return failed(str(error))
             except BaseException as error:
+                if is_cancelled():
+                    return Cancelled(message="The run ended itself: no worker did.")
                 if _is_signalled(error):
                     # Prefect tells the server so and waits for one that is gone, for minutes.
                     signal.alarm(TELL_S)

@@ -17,7 +17,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("serve")]
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with serving(built_store(tmp_path_factory.mktemp("served"))) as started:
+    store = built_store(tmp_path_factory.mktemp("served"), budget_tokens=2_000_000)
+    with serving(store) as started:
         yield started
     assert started.process.returncode == 0
     assert started.left() == {}
@@ -88,6 +89,24 @@ def test_a_worker_that_is_killed_is_started_again_and_its_run_too(served: Served
     served.cancel(run)
 
 
+def test_a_cancelled_run_ends_where_its_worker_does_not_hear_of_it(served: Served) -> None:
+    run_json = only_run(served.store)
+    run = served.start("train")
+    trains(served, run, beyond=steps(run_json))
+    waiting = served.start("train")
+    served.wait(waiting, "WaitingToTrain")
+    worker = served.service("prefect worker start")
+    worker.suspend()
+    try:
+        served.cancel(waiting, run)
+        until(lambda: not training_processes(served), "all of it has ended")
+    finally:
+        worker.resume()
+    assert "ended itself" in served.story(run)
+    assert "ended itself" in served.story(waiting)
+    assert saved_step(run_json) > 0
+
+
 def test_a_server_that_is_killed_is_started_again_and_loses_no_run(served: Served) -> None:
     run_json = only_run(served.store)
     run = served.start("train")
@@ -114,7 +133,14 @@ def test_a_second_training_waits_and_a_killed_first_one_frees_its_place(served: 
     assert "waits until train" in served.story(second)
     assert served.state(first) == "Training"
     served.process_of(first).kill()
-    trains(served, second, beyond=steps(run_json))  # and the first one waits in its turn
+    served.wait(first, "AwaitingRetry", "Pending", "Submitting")
+
+    # The first one starts once more, and whoever of the two asks first has the place.
+    def training() -> str | None:
+        return next((run for run in (first, second) if served.state(run) == "Training"), None)
+
+    going = until(training, "one of them trains", lambda: served.story(second))
+    trains(served, going, beyond=saved_step(run_json))
     served.cancel(first, second)
 
 
