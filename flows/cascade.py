@@ -40,13 +40,15 @@ def data(job: Job) -> Outcome:
     ledger = artifacts.show_ledger(total(stratum.ledger for stratum in strata), recipe, store)
 
     made = stages.manifests(recipe, store, seal, strata)
-    for manifest, url in made.values():
-        artifacts.show_mixture(manifest, url)
+    named = named_mixtures.find(recipe, store, job.manifests)
+    for phase, (manifest, url) in made.items():
+        if phase not in named:
+            artifacts.show_mixture(manifest, url)
+    named_mixtures.show(named, job.manifests)
     urls = {phase: url for phase, (_, url) in made.items()}
     outcome = Outcome(manifests=urls, ledger=ledger, built=str(built))
     if job.phase:
         return outcome
-    named = named_mixtures.find(recipe, store, job.manifests)
     if going_on.names_segment(named):
         run_url = going_on.describe(recipe, store, named)
     else:

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import ValidationError
 
+from flows.artifacts import show_mixture
+from flows.console import console
 from schemas import manifest as manifests
 from schemas.errors import UserError
 from schemas.find_manifest import named_manifest, names_of
@@ -63,6 +65,14 @@ def find(recipe: Recipe, store: Store, named: Mapping[str, str]) -> dict[str, st
             )
         urls[phase] = url
     return urls
+
+
+def show(urls: Mapping[str, str], named: Mapping[str, str]) -> None:
+    """Tell and publish the mixtures that some phases train with instead of their own."""
+    for phase, url in urls.items():
+        manifest = manifests.load(url)
+        console.say(f"    {phase:<10} {manifest.id[:12]}: {named[phase]}, instead of its own")
+        show_mixture(manifest, url)
 
 
 def with_mixtures(recipe: Recipe, urls: Mapping[str, str], tokenizer: str) -> Recipe:
