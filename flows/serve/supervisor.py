@@ -14,11 +14,13 @@ PREFECT_SERVER_API_AUTH_STRING=USER:PASSWORD, which the viewer asks for as well.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -42,6 +44,7 @@ SHOWN = "PREFECT_UI_URL"
 # Prefect's variables that put a server's database elsewhere than into the store.
 DATABASES = ("PREFECT_API_DATABASE_CONNECTION_URL", "PREFECT_SERVER_DATABASE_CONNECTION_URL")
 VIEWER_PORT = 4300
+PORTS = "ports.json"  # in a home: those of its services when they ran last
 POLL_S = 0.5
 WORKER_GRACE_S = training.GRACE_S + 60
 
@@ -90,7 +93,7 @@ def _server(home: Path, host: str, port: int | None, services: list[Service]) ->
         service.environment = prefect.environment(home, host, free)
         return service.start()
 
-    return Server(str(home), Listener(start, host, port or prefect.FIRST_PORT))
+    return Server(str(home), Listener(start, host, port or _port_before(home, "server")))
 
 
 def _viewer(store: Store, home: Path, host: str, services: list[Service]) -> Listener:
@@ -103,7 +106,14 @@ def _viewer(store: Store, home: Path, host: str, services: list[Service]) -> Lis
         viewer.command = [*command, "--host", host, "--port", str(port)]
         return viewer.start()
 
-    return Listener(start, host, VIEWER_PORT)
+    return Listener(start, host, _port_before(home, "viewer"))
+
+
+def _port_before(home: Path, service: str) -> int:
+    """The one that it had when it ran last: links to it stand in what runs have said."""
+    with suppress(OSError, ValueError, KeyError):
+        return int(json.loads((home / PORTS).read_text())[service])
+    return {"server": prefect.FIRST_PORT, "viewer": VIEWER_PORT}[service]
 
 
 def _ready(server: Server, viewer: Listener, port: int | None) -> None:
@@ -116,6 +126,8 @@ def _ready(server: Server, viewer: Listener, port: int | None) -> None:
         os.environ[SHOWN] = prefect.shown_url(server.own.host, server.own.port)
     if not viewer.wait(viewer.listens, lambda tick: None):
         raise RuntimeError(f"the viewer did not start; see {server.home}/viewer.log")
+    ports = {"viewer": viewer.port} | ({"server": server.own.port} if server.own else {})
+    (Path(server.home) / PORTS).write_text(json.dumps(ports))
     os.environ.setdefault(VIEWER_URL, prefect.shown_url(viewer.host, viewer.port))
 
 
