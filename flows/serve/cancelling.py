@@ -9,12 +9,13 @@ listen the time to end it.
 from __future__ import annotations
 
 import os
+import select
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
 from uuid import UUID
 
 POLL_S = 10.0
@@ -32,38 +33,39 @@ def heeding_cancel() -> Iterator[Callable[[], bool]]:
     context = FlowRunContext.get()
     assert context is not None
     assert context.flow_run is not None
-    over, ended = threading.Event(), threading.Event()
-    before = signal.getsignal(signal.SIGTERM)
-
-    def hear(number: int, frame: FrameType | None) -> None:
-        over.set()
-        assert callable(before)
-        before(number, frame)
-
-    if not callable(before) or threading.current_thread() is not threading.main_thread():
+    ended = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
         yield ended.is_set
         return
-    signal.signal(signal.SIGTERM, hear)
-    watch = threading.Thread(target=_watch, args=(context.flow_run.id, over, ended), daemon=True)
+    # Prefect takes no cancel for one where SIGTERM has another handler than its own.
+    hears, heard = socket.socketpair()
+    heard.setblocking(False)
+    before = signal.set_wakeup_fd(heard.fileno(), warn_on_full_buffer=False)
+    watch = threading.Thread(target=_watch, args=(context.flow_run.id, hears, ended), daemon=True)
     watch.start()
     try:
         yield ended.is_set
     finally:
-        over.set()
-        signal.signal(signal.SIGTERM, before)
+        signal.set_wakeup_fd(before)
+        heard.close()
 
 
-def _watch(run: UUID, over: threading.Event, ended: threading.Event) -> None:
+def _watch(run: UUID, hears: socket.socket, ended: threading.Event) -> None:
     since = None
-    while not over.wait(POLL_S):
-        if not _is_cancelled(run):
-            since = None
-            continue
-        since = since or time.monotonic()
-        if time.monotonic() - since >= PATIENCE_S:
-            ended.set()
-            os.kill(os.getpid(), signal.SIGTERM)
-            return
+    with hears:
+        while True:
+            if select.select([hears], [], [], POLL_S)[0]:
+                numbers = hears.recv(64)
+                if not numbers or signal.SIGTERM in numbers:  # over, or told to end
+                    return
+            elif not _is_cancelled(run):
+                since = None
+            else:
+                since = since or time.monotonic()
+                if time.monotonic() - since >= PATIENCE_S:
+                    ended.set()
+                    os.kill(os.getpid(), signal.SIGTERM)
+                    return
 
 
 def _is_cancelled(run: UUID) -> bool:

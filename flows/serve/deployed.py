@@ -17,6 +17,7 @@ from typing import ParamSpec
 import prefect
 from prefect.exceptions import FailedRun
 from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, State
 
 from flows import cascade, evaluating, named_mixtures, releasing, remixing
@@ -47,7 +48,22 @@ LOCAL = "local"
 TELL_S = 60
 
 
-def deployed(run_name: str) -> Callable[[Callable[P, str]], prefect.Flow[P, State[None]]]:
+def named_by(*parameters: str) -> Callable[[], str]:
+    """The name of a run: its flow and what these parameters hold, lists as well."""
+
+    def name() -> str:
+        parts = [str(flow_run.flow_name)]
+        for parameter in parameters:
+            given = flow_run.parameters[parameter]
+            parts += given if isinstance(given, list) else [given]
+        return " ".join(filter(None, parts))
+
+    return name
+
+
+def deployed(
+    run_name: Callable[[], str],
+) -> Callable[[Callable[P, str]], prefect.Flow[P, State[None]]]:
     """A flow of a function that returns what the state of its run shall say."""
 
     def decorate(function: Callable[P, str]) -> prefect.Flow[P, State[None]]:
@@ -85,7 +101,7 @@ def _is_signalled(error: BaseException | None) -> bool:
     return error is not None
 
 
-@deployed("data {recipe}")
+@deployed(named_by("recipe"))
 def data(
     recipe: forms.RecipeName = "tiny",
     phase: forms.OnlyPhase = "",
@@ -106,7 +122,7 @@ def data(
     return f"{outcome.built}; {len(outcome.manifests)} mixtures"
 
 
-@deployed("remix {recipe} {phase} {name}")
+@deployed(named_by("recipe", "phase", "name"))
 def remix(
     name: forms.MixtureName,
     recipe: forms.RecipeName = "tiny",
@@ -143,7 +159,10 @@ def remix(
         training = plain.model_copy(update={"overrides": made.overrides})
         announce(made.manifest, made.url, name, training, profile)
     num_changed = len(difference.changed) if difference else len(made.manifest.languages)
-    told = f"{made.manifest.phase}/{name}: {num_changed} languages change"
+    what = f"{num_changed} languages change"
+    if difference and not difference.changed and not difference.settings:
+        what = "nothing changes; fill in tau, shares or another field"
+    told = f"{made.manifest.phase}/{name}: {what}"
     if not train:
         return f"{told}; `train` takes it as the mixture {made.manifest.phase}={name}"
     mixtures = [f"{key}={value}" for key, value in made.mixtures.items()]
@@ -151,7 +170,7 @@ def remix(
     return f"{told}; training starts as {started}"
 
 
-@deployed("train {recipe}")
+@deployed(named_by("recipe", "mixtures"))
 def train(
     recipe: forms.RecipeName = "tiny",
     mixtures: forms.Mixtures = [],  # noqa: B006
@@ -169,7 +188,7 @@ def train(
     return _scored(cascade.train(job))
 
 
-@deployed("run {recipe}")
+@deployed(named_by("recipe", "mixtures"))
 def run(
     recipe: forms.RecipeName = "tiny",
     mixtures: forms.Mixtures = [],  # noqa: B006
@@ -186,7 +205,7 @@ def run(
     return _scored(cascade.run(job))
 
 
-@deployed("evaluate {run} {model}")
+@deployed(named_by("run", "model"))
 def evaluate(
     run: forms.RunName,
     model: forms.ModelName = "",
@@ -199,7 +218,7 @@ def evaluate(
     return f"{scored.name}: {bits(scored.macro)} bits per byte, the mean of languages"
 
 
-@deployed("release {run}")
+@deployed(named_by("run"))
 def release(
     run: forms.RunName,
     store: forms.StoreUrl = STORE,
