@@ -47,7 +47,8 @@ def mixture_plot(after: Mapping[str, float], before: Mapping[str, float] | None 
         parts += [svg.line(places(old), kind="before"), svg.dots(places(old), size, "before")]
         parts.append(svg.text(svg.LEFT, 16, "● before", "was"))
     parts.append(svg.dots(places(after), size))
-    now = "● share of the tokens" + (", languages by rank" if len(order) > FEW else "")
+    now = "● after" if before else "● share of the tokens"
+    now += ", languages by rank" if len(order) > FEW else ""
     parts.append(svg.text(svg.LEFT + (70 if before else 0), 16, now, "now"))
     if len(order) <= FEW:
         parts += [

@@ -40,6 +40,7 @@ PATIENT = {
 # How long after its time a silence is still acted on: a machine may be off for as long. Prefect's
 # 60 seconds would leave the runs that it had as running for ever.
 ASLEEP = {"PREFECT_SERVER_EVENTS_EXPIRED_BUCKET_BUFFER": "P30D"}
+FIRST_UI = {"PREFECT_SERVER_UI_V2_ENABLED": "false"}  # which has artifacts; the other is a switch
 OFFLINE = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
@@ -173,7 +174,7 @@ def environment(home: Path, host: str, port: int) -> dict[str, str]:
     given = {"PREFECT_SERVER_CORS_ALLOWED_ORIGINS": ",".join(sorted(asking))}
     if host in EVERYWHERE:  # what a browser elsewhere asks
         given["PREFECT_SERVER_UI_API_URL"] = f"{shown}/api"
-    return PATIENT | ASLEEP | given | os.environ | OFFLINE | own
+    return PATIENT | ASLEEP | FIRST_UI | given | os.environ | OFFLINE | own
 
 
 def own_url(host: str, port: int) -> str:

@@ -94,7 +94,7 @@ def _what_for() -> str:
         found = client.read_flow_runs(flow_run_filter=FlowRunFilter(state=training))
     told = [f"{run.name} (started {_clock(run.start_time)})" for run in found]
     if not told:
-        return f"waits for the slot of a run that is gone; it is free within {LEASE_S:.0f} seconds"
+        return f"waits for the place of a training that has ended: {LEASE_S:.0f} seconds at most"
     return f"waits until {' or '.join(sorted(told))} has ended: one training at a time"
 
 

@@ -121,7 +121,7 @@ Budget = Annotated[
 MixtureName = Annotated[
     str,
     Field(pattern=NAME, max_length=60),
-    said("Name of the new mixture", "a-z, 0-9 and -; `main` is what a build makes."),
+    said("Name of the new mixture", "A letter, then a-z, 0-9 and -; `main` is what a build makes."),
 ]
 Mixtures = Annotated[
     list[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*=[A-Za-z0-9-]+$")]],

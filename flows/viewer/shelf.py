@@ -26,6 +26,7 @@ from schemas.stratum import HELDOUT, Stratum
 
 SHARE_OF_TIME = 10  # a look that took a second is good for ten
 TRIES = 5
+FRESH_S = 60.0  # a run that wrote something within these is training
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,9 @@ class SeenRun:
     def state(self) -> str:
         if set(self.held.run.models).issubset(self.held.made):
             return "finished"
-        return "not begun" if self.story is None else "unfinished"
+        if self.story is None:
+            return "not begun"
+        return "training" if time.time() - self.held.files.written < FRESH_S else "unfinished"
 
 
 @dataclass(frozen=True)
