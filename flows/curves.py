@@ -20,6 +20,7 @@ from schemas.recipe import RELEASE
 from schemas.run import Run
 
 MOST_LANGUAGES = 8
+LONGEST = 14  # letters of a language that have room beside the curves
 MEAN = "mean of languages"
 
 
@@ -110,7 +111,8 @@ def heldout_plot(run: Run, story: Story) -> str | None:
         kind = "line thick" if name == MEAN else "line"
         parts += [svg.line(points, colours[name], kind)]
         told = "mean" if name == MEAN else language_name(name)
-        ends.append((points[-1][1], f"{told[:14]} {bits(values[-1][1])}", colours[name]))
+        told = told if len(told) <= LONGEST else f"{told[: LONGEST - 1]}…"
+        ends.append((points[-1][1], f"{told} {bits(values[-1][1])}", colours[name]))
     return svg.svg([*parts, *svg.apart(ends)], "Bits per byte of held-out text by tokens")
 
 

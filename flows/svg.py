@@ -30,8 +30,12 @@ Point = tuple[float, float]
 
 
 def line(points: Iterable[Point], colour: str = "", kind: str = "line") -> str:
-    """A line through places; `kind` is its class."""
-    told = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    """A line through places, a dash where there is but one; `kind` is its class."""
+    places = list(points)
+    if len(places) == 1:
+        ((x, y),) = places
+        places = [(x - 3, y), (x + 3, y)]
+    told = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
     stroke = f' stroke="{colour}"' if colour else ""
     return f'<polyline class="{kind}"{stroke} points="{told}"/>'
 

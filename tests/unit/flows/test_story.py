@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import fsspec
@@ -84,6 +85,7 @@ def test_curves_are_drawn_from_the_first_line_on(tmp_path: Path) -> None:
     drawn = loss_plot(run, story)
     assert drawn is not None
     assert drawn.startswith("<svg ")
+    assert re.search(r'points="\S+ \S+"', drawn), "one point is a dash"
     story.take(step(1, "extend"))
     drawn = loss_plot(run, story)
     assert drawn is not None
