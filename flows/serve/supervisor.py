@@ -93,7 +93,7 @@ def _server(home: Path, host: str, port: int | None, services: list[Service]) ->
         service.environment = prefect.environment(home, host, free)
         return service.start()
 
-    return Server(str(home), Listener(start, host, port or _port_before(home, "server")))
+    return Server(str(home), Listener(start, host, port or port_before(home, "server")))
 
 
 def _viewer(store: Store, home: Path, host: str, services: list[Service]) -> Listener:
@@ -106,12 +106,12 @@ def _viewer(store: Store, home: Path, host: str, services: list[Service]) -> Lis
         viewer.command = [*command, "--host", host, "--port", str(port)]
         return viewer.start()
 
-    return Listener(start, host, _port_before(home, "viewer"))
+    return Listener(start, host, port_before(home, "viewer"))
 
 
-def _port_before(home: Path, service: str) -> int:
+def port_before(home: Path, service: str) -> int:
     """The one that it had when it ran last: links to it stand in what runs have said."""
-    with suppress(OSError, ValueError, KeyError):
+    with suppress(OSError, ValueError, KeyError, TypeError):
         return int(json.loads((home / PORTS).read_text())[service])
     return {"server": prefect.FIRST_PORT, "viewer": VIEWER_PORT}[service]
 

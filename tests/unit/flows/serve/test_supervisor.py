@@ -10,7 +10,7 @@ import pytest
 
 from flows.serve import service
 from flows.serve.service import Service
-from flows.serve.supervisor import finished_runs, serve
+from flows.serve.supervisor import PORTS, VIEWER_PORT, finished_runs, port_before, serve
 from flows.server import environment
 from schemas.errors import UserError
 from schemas.store import Store
@@ -51,6 +51,18 @@ def test_no_page_of_the_web_may_ask_the_server(
     assert own.split(",") == ["http://127.0.0.1:4321", "http://localhost:4321"]
     monkeypatch.setenv(origins, "https://mine.example")
     assert environment(tmp_path, "0.0.0.0", 4321)[origins] == "https://mine.example"
+
+
+@pytest.mark.parametrize("damaged", ["", "{", '{"server": 4207}', '{"viewer": "no"}'])
+def test_links_in_what_runs_said_lead_somewhere_after_a_restart(
+    tmp_path: Path, damaged: str
+) -> None:
+    assert port_before(tmp_path, "viewer") == VIEWER_PORT
+    (tmp_path / PORTS).write_text('{"server": 4207, "viewer": 4302}')
+    assert port_before(tmp_path, "server") == 4207
+    assert port_before(tmp_path, "viewer") == 4302
+    (tmp_path / PORTS).write_text(damaged)
+    assert port_before(tmp_path, "viewer") == VIEWER_PORT
 
 
 def a_service(folder: Path, script: str) -> Service:
