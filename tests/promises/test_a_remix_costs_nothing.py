@@ -121,7 +121,9 @@ def test_it_is_what_a_build_with_these_settings_decides(built: Job, tmp_path: Pa
     assert manifests.load(again.manifests["extend"]).id == manifests.load(remixed).id
 
 
-def test_training_takes_a_mixture_by_its_name(built: Job, tmp_path: Path) -> None:
+def test_training_takes_a_mixture_by_its_name(
+    built: Job, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     flatter = ("phases.extend.tau=0.3", "phases.extend.budget_tokens=40_000")
     remix(built, *(part for text in flatter for part in ("--set", text)), "--name", "short")
     shutil.copytree(built.store, tmp_path / "store")
@@ -137,6 +139,7 @@ def test_training_takes_a_mixture_by_its_name(built: Job, tmp_path: Path) -> Non
     run = runs.load(cascade.data(job).run_url or "")
     phase = next(phase for phase in run.phases if phase.name == "extend")
     manifest = manifests.load(job.at().resolve(phase.manifest))
+    assert f"extend     {manifest.id[:12]}: short, instead of its own" in capsys.readouterr().out
     assert (manifest.tau, phase.settings.tau) == (0.3, 0.3)
     assert phase.settings.budget_tokens == manifest.budget_tokens == 40_000
     plain = runs.load(cascade.data(job.model_copy(update={"manifests": {}})).run_url or "")
