@@ -46,7 +46,8 @@ class SeenRun:
             return "finished"
         if self.story is None:
             return "not begun"
-        return "training" if time.time() - self.held.files.written < FRESH_S else "unfinished"
+        age_s = abs(time.time() - self.held.files.written)  # infinity where nobody knows
+        return "training" if age_s < FRESH_S else "unfinished"
 
 
 @dataclass(frozen=True)

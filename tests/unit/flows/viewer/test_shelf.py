@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
+import time
 from pathlib import Path
 
 import pytest
 
+from flows.story import Story
 from flows.viewer import shelf
-from flows.viewer.shelf import TRIES, Shelf
+from flows.viewer.shelf import TRIES, SeenRun, Shelf
+from pipelines.holdings import Files, HeldRun
+from schemas import run as runs
 from schemas.store import Store
 from tests.runs import make_run, phase_settings
 
@@ -32,6 +37,15 @@ def test_a_page_that_is_being_drawn_does_not_see_the_log_grow(
     assert before is not None
     assert after is not None
     assert [story.loss["only"].x for story in (before, after)] == [[100], [100, 200]]
+
+
+@pytest.mark.parametrize(
+    ("age_s", "state"), [(0, "training"), (600, "unfinished"), (-math.inf, "unfinished")]
+)
+def test_a_run_is_training_while_it_writes(tmp_path: Path, age_s: float, state: str) -> None:
+    run = runs.load(make_run(tmp_path, {"only": phase_settings()}))
+    held = HeldRun("runs/tiny-1", run, (), Files(1, time.time() - age_s))
+    assert SeenRun(held, Story()).state == state
 
 
 def test_what_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
