@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 TICK_S = 1.0
 BAR_EVERY_S = 5.0
 PATIENCE_S = 15.0  # at the end, for the last of it
-SHARE_OF_TIME = 200  # a drawing that takes a second is drawn again after 200
+SHARE_OF_TIME = 200  # a drawing that takes a second of a core is drawn again after 200
 
 
 @dataclass(frozen=True)
@@ -106,21 +106,25 @@ class _Sender(threading.Thread):
 
     def _send(self) -> None:
         for drawing in self._drawings:
-            start = time.monotonic()
+            start, used = time.monotonic(), time.thread_time()
             if start < self._due[drawing.key]:
                 continue
             try:
-                self._send_one(drawing)
+                if not self._send_one(drawing):
+                    continue  # due until there is something: then it is seen at once
                 self.problem = ""
             except Exception as error:  # whatever a server does, what runs here goes on
                 self.problem = str(error) or type(error).__name__
-            took = time.monotonic() - start
-            self._due[drawing.key] = start + max(drawing.every_s, SHARE_OF_TIME * took)
+            used = time.thread_time() - used
+            self._due[drawing.key] = start + max(drawing.every_s, SHARE_OF_TIME * used)
 
-    def _send_one(self, drawing: Drawing) -> None:
+    def _send_one(self, drawing: Drawing) -> bool:
+        """Whether there was anything to show."""
         drawn = drawing.draw()
-        if drawn is None or drawn == self._sent.get(drawing.key):
-            return
+        if drawn is None:
+            return False
+        if drawn == self._sent.get(drawing.key):
+            return True
         from prefect.client.orchestration import get_client
         from prefect.client.schemas.actions import ArtifactCreate
 
@@ -143,3 +147,4 @@ class _Sender(threading.Thread):
                 )
                 self._made[drawing.key] = client.create_artifact(artifact).id
         self._sent[drawing.key] = drawn
+        return True

@@ -117,6 +117,11 @@ class Served:
         body = {"parameters": parameters or {}, "state": {"type": "SCHEDULED"}}
         return str(self.call("POST", f"/deployments/{found['id']}/create_flow_run", body)["id"])
 
+    def artifacts(self, key: str) -> list[dict[str, Any]]:
+        """All that were made with a key."""
+        wanted = {"artifacts": {"key": {"any_": [key]}}}
+        return list(self.call("POST", "/artifacts/filter", wanted))
+
     def set_state(self, run: str, kind: str, name: str | None = None) -> None:
         state = {"type": kind} | ({"name": name} if name else {})
         self.call("POST", f"/flow_runs/{run}/set_state", {"state": state})

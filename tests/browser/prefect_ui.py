@@ -39,7 +39,6 @@ class PrefectUI:
     def __init__(self, page: Page, url: str, pictures: Path) -> None:
         self.page, self.url, self.pictures = page, url, pictures
         self.outside: list[str] = []
-        self._written = page.locator("textarea").last
         page.set_default_timeout(PATIENCE_S * 1000)
         page.on("request", lambda asked: self._note(asked.url))
 
@@ -72,29 +71,21 @@ class PrefectUI:
 
     def write(self, title: str, text: str) -> None:
         """As a person types."""
-        self._written = self.field(title)
-        self._written.press_sequentially(text, delay=50)
+        self.field(title).press_sequentially(text, delay=50)
 
     def add_item(self, title: str, text: str) -> None:
         """Write another line of a list below a title."""
         titled = f"xpath=//*[starts-with(normalize-space(text()),'{title}')]"
+        fields = self.page.locator("input, textarea")
+        before = fields.count()
         self.page.locator(f"{titled}/following::button[contains(., 'Add item')][1]").first.click()
+        fields.nth(before).wait_for(state="attached")  # else the text goes to the next field
         self.write(title, text)
 
     def submit(self) -> None:
-        """Send the form, and go to the page of the run that it starts.
-
-        A line of a list that is written while Prefect still draws it stands there and is not sent:
-        then a person touches it and sends the form again.
-        """
-
-        def touch() -> None:
-            self._written.press("End")
-            self._written.press_sequentially(" ")
-            self._written.press("Backspace")
-
+        """Send the form, and go to the page of the run that it starts."""
         submit = self.page.get_by_role("button", name="Submit")
-        self._until_sent("POST", "/create_flow_run", submit.click, touch)
+        self._until_sent("POST", "/create_flow_run", submit.click)
         self.page.locator("a[href*='/flow-run/']").first.click()  # of the deployment's runs
         self.page.wait_for_url("**/flow-run/**")
 
@@ -102,9 +93,7 @@ class PrefectUI:
         """Of the deployment whose page is open."""
         self._until_sent("PATCH", "/schedules/", self.page.get_by_role("switch").first.click)
 
-    def _until_sent(
-        self, method: str, part: str, act: Callable[[], None], mend: Callable[[], object] = bool
-    ) -> None:
+    def _until_sent(self, method: str, part: str, act: Callable[[], None]) -> None:
         """Act until the page has asked its server for something: a page that is still being drawn
         may lose a click."""
         for _ in range(TRIES):
@@ -116,7 +105,8 @@ class PrefectUI:
                     act()
                 return
             except TimeoutError:
-                mend()
+                continue
+        self.picture("not-sent")
         raise AssertionError(f"the page sent no {method} {part}")
 
     @property

@@ -39,7 +39,7 @@ def served(
         if request.param == "postgres":
             url = stack.enter_context(postgres(folder))
             environment["PREFECT_API_DATABASE_CONNECTION_URL"] = url
-        store = built_store(folder, languages=LANGUAGES, megabytes=3.0, vocab_size=8_192)
+        store = built_store(folder, 1_000_000, LANGUAGES, megabytes=3.0, vocab_size=8_192)
         served = stack.enter_context(serving(store, environment=environment))
         yield served
     assert served.process.returncode == 0
@@ -95,6 +95,7 @@ def test_a_newcomer_schedules_remixes_trains_and_cancels(served: Served, ui: Pre
     run_json = until(lambda: next(iter(served.store.glob("runs/*/log.jsonl")), None), "it trains")
     run_json = run_json.with_name("run.json")
     until(lambda: steps(run_json) > 40, "it trains", lambda: served.story(ui.run))
+    until(lambda: served.artifacts("training-tiny"), "its curves are shown")
     page = ui.page.url
     ui.page.goto(f"{ui.url}/artifacts/key/training-tiny")
     ui.page.locator("a[href*='/artifacts/artifact/']").first.click()

@@ -9,11 +9,12 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-from flows.live import Drawing, Drawn, bar, live
+from flows.live import Drawing, Drawn, _Sender, bar, live
 from tests.runs import make_run, phase_settings
 
 TRAINING = """\
@@ -103,3 +104,24 @@ def test_without_a_server_nothing_is_drawn() -> None:
     with bar("r", "data", lambda what, done, of: told.append(done)) as progress:
         progress("building", 3, 4)
     assert told == [3]
+
+
+def test_what_had_nothing_to_show_is_seen_as_soon_as_it_has(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tries: list[str] = []
+    seen = threading.Event()
+
+    def send(self: object, drawing: Drawing) -> bool:
+        tries.append(drawing.key)
+        if len(tries) == 3:
+            seen.set()
+        return len(tries) >= 3
+
+    monkeypatch.setattr("flows.live.TICK_S", 0.01)
+    monkeypatch.setattr("flows.live._Sender._send_one", send)
+    sender = _Sender((Drawing("curves", "markdown", 3600.0, lambda: None),), None, None)
+    sender.start()
+    assert seen.wait(60)
+    sender.finish()
+    assert len(tries) == 4  # and once more at the end
