@@ -1,6 +1,6 @@
 """Artifacts that stay true while something runs: drawn and sent again, by a thread of their own.
 
-    with live(Drawing("training-tiny", "markdown", 30.0, draw)):
+    with live(Drawing("training-tiny", "markdown", 10.0, draw)):
         ...                      `draw` is called now and then, and once more at the end
 
 So a server that is slow, or away for a while, holds nothing up and fails nothing: what could not

@@ -22,7 +22,7 @@ from schemas.progress import Progress, silent
 from schemas.run import Run
 from schemas.store import Store, exists, join
 
-CURVES_EVERY_S = 30.0
+CURVES_EVERY_S = 10.0
 MOST_LANGUAGES = 24
 
 

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from playwright.sync_api import Locator, Page, TimeoutError, sync_playwright
 
@@ -47,7 +48,7 @@ class PrefectUI:
             self.outside.append(url)
 
     def picture(self, name: str) -> None:
-        self.page.screenshot(path=self.pictures / f"{name}.png")
+        self.page.screenshot(path=self.pictures / f"{name}.png", animations="disabled")
 
     def deployment(self, name: str) -> None:
         """Open the page of a deployment."""
@@ -85,28 +86,29 @@ class PrefectUI:
     def submit(self) -> None:
         """Send the form, and go to the page of the run that it starts."""
         submit = self.page.get_by_role("button", name="Submit")
-        self._until_sent("POST", "/create_flow_run", submit.click)
-        self.page.locator("a[href*='/flow-run/']").first.click()  # of the deployment's runs
+        made = self._until_sent("POST", "/create_flow_run", submit.click)
+        self.page.locator(f"a[href*='/flow-run/{made['id']}']").first.click()
         self.page.wait_for_url("**/flow-run/**")
 
     def switch_on_schedule(self) -> None:
         """Of the deployment whose page is open."""
         self._until_sent("PATCH", "/schedules/", self.page.get_by_role("switch").first.click)
 
-    def _until_sent(self, method: str, part: str, act: Callable[[], None]) -> None:
-        """Act until the page has asked its server for something: a page that is still being drawn
-        may lose a click."""
+    def _until_sent(self, method: str, part: str, act: Callable[[], None]) -> Any:  # noqa: ANN401
+        """Act until the page has asked its server for something, and give its answer: a page that
+        is still being drawn may lose a click."""
         for _ in range(TRIES):
             try:
                 with self.page.expect_response(
                     lambda answer: part in answer.url and answer.request.method == method,
                     timeout=TRY_S * 1000,
-                ):
+                ) as answered:
                     act()
-                return
             except TimeoutError:
                 continue
-        self.picture("not-sent")
+            answer = answered.value
+            assert answer.ok, f"{method} {part}: {answer.status} {answer.text()[:1000]}"
+            return answer.json() if method == "POST" else None
         raise AssertionError(f"the page sent no {method} {part}")
 
     @property

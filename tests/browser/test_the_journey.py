@@ -47,9 +47,11 @@ def served(
 
 
 @pytest.fixture(scope="module")
-def ui(served: Served) -> Iterator[PrefectUI]:
+def ui(served: Served, request: pytest.FixtureRequest) -> Iterator[PrefectUI]:
     with opened(served.address(), PICTURES) as page:
         yield page
+        if request.session.testsfailed:
+            page.picture("failed")
         assert page.outside == []
 
 
@@ -95,7 +97,10 @@ def test_a_newcomer_schedules_remixes_trains_and_cancels(served: Served, ui: Pre
     run_json = until(lambda: next(iter(served.store.glob("runs/*/log.jsonl")), None), "it trains")
     run_json = run_json.with_name("run.json")
     until(lambda: steps(run_json) > 40, "it trains", lambda: served.story(ui.run))
-    until(lambda: served.artifacts("training-tiny"), "its curves are shown")
+    until(
+        lambda: any("loss" in found["description"] for found in served.artifacts("training-tiny")),
+        "its curves are shown",
+    )
     page = ui.page.url
     ui.page.goto(f"{ui.url}/artifacts/key/training-tiny")
     ui.page.locator("a[href*='/artifacts/artifact/']").first.click()

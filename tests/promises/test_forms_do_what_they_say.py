@@ -101,6 +101,7 @@ def test_a_remix_is_made_from_the_form_and_told_as_an_asset(served: Served) -> N
     told = message(served, run, "Completed")
     assert told.startswith("extend/flatter: ")
     assert told.endswith("`train` takes it as the mixture extend=flatter")
+    assert served.call("GET", f"/flow_runs/{run}")["name"] == "remix tiny extend flatter"
     url = named_manifest(Store.at(str(served.store)), "tiny", "extend", "flatter")
     assert url
     command = "mmbert train tiny --manifest extend=flatter"
@@ -116,6 +117,12 @@ def test_a_remix_is_made_from_the_form_and_told_as_an_asset(served: Served) -> N
     assert resource["prefect.resource.id"] == "mmbert://manifest/tiny/extend/flatter"
     assert resource["prefect.asset.url"] == url
     assert (resource["mmbert.phase"], resource["mmbert.name"]) == ("extend", "flatter")
+
+
+def test_a_remix_that_changes_nothing_says_so(served: Served) -> None:
+    run = served.start("remix", {"name": "same", "phase": "extend"})
+    told = message(served, run, "Completed")
+    assert told.startswith("extend/same: nothing changes; fill in tau, shares or another field")
 
 
 def test_a_wrong_phase_fails_with_one_sentence(served: Served) -> None:
