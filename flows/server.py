@@ -160,7 +160,7 @@ def start_server(home: Path, host: str, first_port: int) -> Server:
 
 
 def command(host: str, port: int) -> list[str]:
-    start = ["-m", "prefect", "server", "start", "--host", host, "--port", str(port)]
+    start = ["-m", "flows.prefect_server", "server", "start", "--host", host, "--port", str(port)]
     return [sys.executable, *start]
 
 

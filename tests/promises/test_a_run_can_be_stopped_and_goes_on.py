@@ -114,7 +114,7 @@ def test_a_server_that_is_killed_is_started_again_and_loses_no_run(served: Serve
     waiting = served.start("train")
     served.wait(waiting, "WaitingToTrain")
     process, address = served.process_of(run), served.address()
-    served.service("prefect server start").kill()
+    served.service("flows.prefect_server").kill()
     trains(served, run, beyond=steps(run_json))
     assert served.process_of(run) == process
     assert served.address() == address

@@ -109,7 +109,7 @@ def test_a_server_of_ones_own_is_used_and_left_alone(store: Path, tmp_path: Path
         assert own.own.wait(own.answers, lambda tick: None)
         with serving(store, environment={"PREFECT_API_URL": own.api_url}) as served:
             assert served.address() == own.ui_url
-            assert not [w for w in served.commands().values() if "prefect server start" in w]
+            assert not [w for w in served.commands().values() if "flows.prefect_server" in w]
             run = served.start("remix", {"name": "flatter", "tau": 0.3})
             served.wait_for_end(run)
             assert served.end() == 0
