@@ -48,8 +48,7 @@ check-all: check packages ## check, and every test, the slow ones and the browse
 
 browser: install ## a newcomer's way through the UI, in Debian's Chromium; pictures in build/browser
 	@$(MAKE) -s packages WANTS=chromium
-	@$(HAS_BROWSER) >/dev/null \
-	  || { echo "no Chromium, and no right to install it: apt-get install chromium" >&2; exit 2; }
+	@$(HAS_BROWSER) >/dev/null || exit 2
 	@$(BIN)/python -m pytest -m slow tests/browser $(if $(ON),-k $(ON))
 
 # Debian's packages that slow tests take where they are: a browser, a database, network namespaces.
@@ -67,7 +66,7 @@ packages:
 	[ -z "$$missing" ] && exit; \
 	echo "installing$$missing"; \
 	{ apt-get update -qq && apt-get install -qq -y --no-install-recommends $$missing; } >/dev/null \
-	  || echo "not installed, so tests that need them are skipped: apt-get install$$missing" >&2
+	  || echo "not installed: apt-get install$$missing" >&2
 
 bench: install ## speed and memory, as ratios side by side in one run
 	@$(BIN)/python -m tests.benchmarks

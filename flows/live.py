@@ -97,6 +97,8 @@ class _Sender(threading.Thread):
     def finish(self) -> None:
         self._ending.set()
         self.join(PATIENCE_S)
+        if self.is_alive():
+            self.problem = f"the server took more than {PATIENCE_S:.0f} s for the last of them"
 
     def run(self) -> None:
         while not self._ending.wait(TICK_S):

@@ -24,7 +24,7 @@ from pipelines.remix import decide_remix
 from schemas import manifest as manifests
 from schemas.digest import Json
 from schemas.errors import UserError
-from schemas.find_manifest import MAIN, named_manifest
+from schemas.find_manifest import MAIN, NAME, named_manifest
 from schemas.manifest import Manifest
 
 
@@ -69,10 +69,10 @@ def remix(job: Job, name: str | None = None, run: str | None = None) -> Remixed:
 
     Raises UserError for a name that cannot be one, and for what `decide_remix` refuses.
     """
-    if name is not None and (name == MAIN or not re.fullmatch(r"[a-z][a-z0-9-]*", name)):
+    if name is not None and (name == MAIN or not re.fullmatch(NAME, name)):
         raise UserError(
-            f"--name {name}: a name is made of a-z, 0-9 and '-', and {MAIN} is what a build makes; "
-            "choose another"
+            f"--name {name}: a name is a letter, then a-z, 0-9 and '-', and {MAIN} is what a build "
+            "makes; choose another"
         )
     assert job.phase is not None
     phase, settings, place = job.phase, job.overrides, job.at()

@@ -12,7 +12,9 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from flows.console import console
@@ -62,11 +64,14 @@ def train(
     except Exception:
         raise
     except BaseException:  # Prefect's way to tell a flow that it is cancelled or that all ends
-        note(
-            f"training is stopped: it saves a checkpoint in {run_json.with_name('checkpoints')} "
-            "and ends; Retry, or the same run again, goes on from there"
-        )
-        send_notes()  # Prefect kills a flow that takes more than 30 s; the training has its time
+        with _told_once():
+            note(
+                "training is stopped: it saves a checkpoint in "
+                f"{run_json.with_name('checkpoints')} and ends; Retry, or the same run again, goes "
+                "on from there"
+            )
+            send_notes()  # Prefect kills a flow that takes more than 30 s; the training has time
+            training.end()
         raise
     finally:
         training.end()
@@ -74,6 +79,19 @@ def train(
         sentence, code = last_words(printed.read_bytes()[start:].decode(errors="replace"))
         kind = UserError if 2 in (child.returncode, code) else TrainingError
         raise kind(sentence or _killed(child.returncode, printed))
+
+
+@contextmanager
+def _told_once() -> Iterator[None]:
+    """Ignore another SIGTERM: it would end what the first one has asked for."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _killed(status: int, printed: Path) -> str:

@@ -51,9 +51,9 @@ def training_slot(run_json: Path | None) -> Iterator[None]:
                     note(told)
                     _say(WAITING, told)
                 time.sleep(POLL_S)
+        _say(TRAINING, "holds the training slot")
         if run_json is not None:
             until_left(run_json)
-        _say(TRAINING, "holds the training slot")
         yield
 
 
@@ -94,7 +94,7 @@ def _what_for() -> str:
         found = client.read_flow_runs(flow_run_filter=FlowRunFilter(state=training))
     told = [f"{run.name} (started {_clock(run.start_time)})" for run in found]
     if not told:
-        return f"waits for the place of a training that has ended: {LEASE_S:.0f} seconds at most"
+        return "waits for the place of a training that has ended or saves its checkpoint"
     return f"waits until {' or '.join(sorted(told))} has ended: one training at a time"
 
 

@@ -11,6 +11,7 @@ from schemas.errors import UserError
 from schemas.store import Store, exists, join, read_bytes
 
 MAIN = "main"  # the name that a build gives
+NAME = "[a-z][a-z0-9-]*"  # of others
 
 
 def find_manifest(store: Store, reference: str) -> str:

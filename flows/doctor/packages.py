@@ -7,9 +7,11 @@ import, with every range met), so that import is tried, in a process of its own.
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 import sys
+import tempfile
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -88,12 +90,14 @@ def _some(told: list[str]) -> str:
 @contextmanager
 def import_of_prefect(statement: str | None = None) -> Iterator[Callable[[], Finding]]:
     """Start the import; what it gives back waits for its end."""
+    home = tempfile.TemporaryDirectory()  # Prefect makes its own where it is not, at import
     process = subprocess.Popen(
         [sys.executable, "-c", statement or IMPORT],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        env=os.environ | {"PREFECT_HOME": home.name},
     )
 
     def finding() -> Finding:
@@ -117,3 +121,4 @@ def import_of_prefect(statement: str | None = None) -> Iterator[Callable[[], Fin
     finally:
         process.kill()
         process.wait()
+        home.cleanup()

@@ -51,21 +51,32 @@ def heeding_cancel() -> Iterator[Callable[[], bool]]:
 
 
 def _watch(run: UUID, hears: socket.socket, ended: threading.Event) -> None:
-    since = None
     with hears:
-        while True:
-            if select.select([hears], [], [], POLL_S)[0]:
-                numbers = hears.recv(64)
-                if not numbers or signal.SIGTERM in numbers:  # over, or told to end
-                    return
-            elif not _is_cancelled(run):
-                since = None
-            else:
-                since = since or time.monotonic()
-                if time.monotonic() - since >= PATIENCE_S:
-                    ended.set()
-                    os.kill(os.getpid(), signal.SIGTERM)
-                    return
+        if not _is_told(run, hears):
+            ended.set()
+            os.kill(os.getpid(), signal.SIGTERM)
+        while hears.recv(64):  # more signals, until the block ends
+            pass
+
+
+def _is_told(run: UUID, hears: socket.socket) -> bool:
+    """Wait until the block is over or a SIGTERM has come, which is True; or until the run has been
+    a cancelled one for PATIENCE_S without either."""
+    since = None
+    wait_s = POLL_S
+    while True:
+        if select.select([hears], [], [], wait_s)[0]:
+            numbers = hears.recv(64)
+            if not numbers or signal.SIGTERM in numbers:
+                return True
+        elif wait_s == 0:
+            return False
+        elif not _is_cancelled(run):
+            since = None
+        else:
+            since = since or time.monotonic()
+            if time.monotonic() - since >= PATIENCE_S:
+                wait_s = 0.0  # it may have come while the server was asked
 
 
 def _is_cancelled(run: UUID) -> bool:

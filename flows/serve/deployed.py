@@ -12,6 +12,7 @@ import logging
 import signal
 from collections.abc import Callable
 from functools import wraps
+from pathlib import PurePath
 from typing import ParamSpec
 
 import prefect
@@ -49,12 +50,15 @@ TELL_S = 60
 
 
 def named_by(*parameters: str) -> Callable[[], str]:
-    """The name of a run: its flow and what these parameters hold, lists as well."""
+    """The name of a run: its flow and what these parameters hold, lists as well; of a recipe that
+    is a file of its own, the file's name."""
 
     def name() -> str:
         parts = [str(flow_run.flow_name)]
         for parameter in parameters:
             given = flow_run.parameters[parameter]
+            if parameter == "recipe" and (file := flow_run.parameters["recipe_file"]):
+                given = PurePath(file).stem
             parts += given if isinstance(given, list) else [given]
         return " ".join(filter(None, parts))
 

@@ -20,6 +20,7 @@ from pydantic_core import CoreSchema
 
 from flows.job import PROFILES, RECIPES, Job, load_profile
 from schemas.errors import UserError
+from schemas.find_manifest import NAME
 from schemas.recipe import Recipe
 from schemas.recipe_file import load_recipe, packaged_names
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from prefect import Flow
 
 RECIPES_VARIABLE = "MMBERT_RECIPES"  # names the folder of `mmbert serve --recipes DIR`
-NAME = r"^[a-z][a-z0-9-]*$"
 FIRST_PHASE = "pretrain"
 MULTILINGUAL = "multilingual"  # the group of shares that tau weighs
 
@@ -120,7 +120,7 @@ Budget = Annotated[
 ]
 MixtureName = Annotated[
     str,
-    Field(pattern=NAME, max_length=60),
+    Field(pattern=f"^{NAME}$", max_length=60),
     said("Name of the new mixture", "A letter, then a-z, 0-9 and -; `main` is what a build makes."),
 ]
 Mixtures = Annotated[

@@ -9,8 +9,12 @@ store (flows/serve/deployments.py).
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
+from flows.server import API_URL, given_server
 from schemas.errors import UserError
 from schemas.store import Store
 
@@ -28,10 +32,29 @@ def register(store: Store, is_own: bool = False) -> list[str]:
     return names
 
 
+def main(arguments: Sequence[str]) -> None:
+    """Register on the server that PREFECT_API_URL names, by a profile of Prefect's or a variable;
+    raises UserError where none answers."""
+    from prefect.settings import PREFECT_API_URL
+
+    if len(arguments) != 1:
+        raise UserError(
+            f"{len(arguments)} arguments where the URL of one store belongs; "
+            "python -m flows.serve.register STORE"
+        )
+    (url,) = arguments
+    os.environ.setdefault(API_URL, PREFECT_API_URL.value() or "")
+    server = given_server(Path())
+    if server is None:
+        raise UserError(f"{API_URL} names no server to register on; set it to http://HOST:4200/api")
+    if not server.answers():
+        raise UserError(f"no Prefect server answers at {API_URL}={server.api_url}; start it")
+    print(f"registered for {url}: {', '.join(register(Store.at(url)))}")
+
+
 if __name__ == "__main__":
-    (url,) = sys.argv[1:]
     try:
-        print(f"registered for {url}: {', '.join(register(Store.at(url)))}")
+        main(sys.argv[1:])
     except UserError as error:
         print(f"mmbert: {error}", file=sys.stderr)
         sys.exit(2)

@@ -43,7 +43,7 @@ from schemas.store import Store, local_path
 SHOWN = "PREFECT_UI_URL"
 # Prefect's variables that put a server's database elsewhere than into the store.
 DATABASES = ("PREFECT_API_DATABASE_CONNECTION_URL", "PREFECT_SERVER_DATABASE_CONNECTION_URL")
-VIEWER_PORT = 4300
+FIRST_PORTS = {"server": prefect.FIRST_PORT, "viewer": 4300}
 PORTS = "ports.json"  # in a home: those of its services when they ran last
 POLL_S = 0.5
 WORKER_GRACE_S = training.GRACE_S + 60
@@ -111,9 +111,20 @@ def _viewer(store: Store, home: Path, host: str, services: list[Service]) -> Lis
 
 def port_before(home: Path, service: str) -> int:
     """The one that it had when it ran last: links to it stand in what runs have said."""
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        return int(json.loads((home / PORTS).read_text())[service])
-    return {"server": prefect.FIRST_PORT, "viewer": VIEWER_PORT}[service]
+    return _ports(home).get(service, FIRST_PORTS[service])
+
+
+def _ports(home: Path) -> dict[str, int]:
+    with suppress(OSError, ValueError, AttributeError, TypeError):
+        noted = json.loads((home / PORTS).read_text())
+        return {name: int(port) for name, port in noted.items()}
+    return {}
+
+
+def note_port(home: Path, service: str, port: int) -> None:
+    """Leave it for the next start; that of the other service stays."""
+    with suppress(OSError):  # a convenience
+        (home / PORTS).write_text(json.dumps(_ports(home) | {service: port}))
 
 
 def _ready(server: Server, viewer: Listener, port: int | None) -> None:
@@ -122,12 +133,12 @@ def _ready(server: Server, viewer: Listener, port: int | None) -> None:
     if server.own is not None:
         if port not in (None, server.own.port):
             console.say(f"  port {port} is taken, the server takes {server.own.port}")
+        note_port(Path(server.home), "server", server.own.port)
         # Of links in what runs and events say.
         os.environ[SHOWN] = prefect.shown_url(server.own.host, server.own.port)
     if not viewer.wait(viewer.listens, lambda tick: None):
         raise RuntimeError(f"the viewer did not start; see {server.home}/viewer.log")
-    ports = {"viewer": viewer.port} | ({"server": server.own.port} if server.own else {})
-    (Path(server.home) / PORTS).write_text(json.dumps(ports))
+    note_port(Path(server.home), "viewer", viewer.port)
     os.environ.setdefault(VIEWER_URL, prefect.shown_url(viewer.host, viewer.port))
 
 

@@ -13,7 +13,6 @@ import fsspec
 from pydantic import BaseModel, ValidationError
 
 from pipelines.holdings import Files
-from schemas.store import local_path
 
 R = TypeVar("R", bound=BaseModel)
 
@@ -40,7 +39,11 @@ class Records:
         urls = sorted(url for url in files if url.endswith(f"/{name}"))
         new = [url for url in urls if self._parsed.get(url, (None,))[0] != files[url]]
         for url, data in _fetch(new).items():
-            self._parsed[url] = files[url], _parse(kind, data)
+            if isinstance(data, bytes):
+                self._parsed[url] = files[url], _parse(kind, data)
+            else:  # next time it may be readable, as old and as large
+                self._parsed.pop(url, None)
+                broken[url] = f"cannot be read: {getattr(data, 'strerror', None) or data}"
         found = []
         for url in urls:
             known = self._parsed.get(url)
@@ -56,10 +59,13 @@ class Records:
         return found
 
     def bytes_of(self, url: str, file: Files) -> bytes:
-        """A small file; empty when it has gone."""
+        """A small file; empty when it has gone or cannot be read."""
         known = self._bytes.get(url)
         if known is None or known[0] != file:
-            known = file, _fetch([url]).get(url, b"")
+            data = _fetch([url]).get(url, b"")
+            if not isinstance(data, bytes):
+                return b""
+            known = file, data
             self._bytes[url] = known
         return known[1]
 
@@ -72,18 +78,13 @@ def _parse(kind: type[R], data: bytes) -> R | str:
         return f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}".removeprefix(": ")
 
 
-def _fetch(urls: Sequence[str]) -> dict[str, bytes]:
-    """Bytes by URL, without files that have gone."""
+def _fetch(urls: Sequence[str]) -> dict[str, bytes | Exception]:
+    """Bytes by URL, or why there are none; without files that have gone."""
     if not urls:
         return {}
-    if local_path(urls[0]) is not None:
-        found = {}
-        for url in urls:
-            path = local_path(url)
-            if path is not None and path.is_file():
-                found[url] = path.read_bytes()
-        return found
     fs, _ = fsspec.core.url_to_fs(urls[0])
     paths = {fs._strip_protocol(url): url for url in urls}
-    got = fs.cat(list(paths), on_error="omit")
-    return {paths[path]: data for path, data in got.items() if path in paths}
+    got = fs.cat(list(paths), on_error="return")
+    return {
+        paths[path]: data for path, data in got.items() if not isinstance(data, FileNotFoundError)
+    }

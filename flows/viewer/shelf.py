@@ -35,6 +35,7 @@ class SeenRun:
 
     held: HeldRun
     story: Story | None
+    seen: float  # when it was looked at, in seconds since 1970
 
     @property
     def name(self) -> str:
@@ -46,7 +47,7 @@ class SeenRun:
             return "finished"
         if self.story is None:
             return "not begun"
-        age_s = abs(time.time() - self.held.files.written)  # infinity where nobody knows
+        age_s = abs(self.seen - self.held.files.written)  # infinity where nobody knows
         return "training" if age_s < FRESH_S else "unfinished"
 
 
@@ -110,6 +111,7 @@ class Shelf:
 
     def _look(self) -> View:
         broken: dict[str, str] = {}
+        now = time.time()
         files = self._files(broken)
         strata = self._records.read(files, "stratum.json", Stratum, broken)
         mixtures = self._records.read(files, "manifest.json", Manifest, broken)
@@ -128,7 +130,7 @@ class Shelf:
             for m in mixtures
         ]
         kept = tuple(HeldStratum(s.folder, s.record, sized(s)) for s in strata)
-        seen = [self._run(found, files) for found in runs]
+        seen = [self._run(found, files, now) for found in runs]
         return View(
             self.store,
             tuple(sorted(seen, key=lambda run: -run.held.files.written)),
@@ -170,7 +172,7 @@ class Shelf:
                 found.setdefault(folder, []).append(parts[2].removesuffix(".json"))
         return {folder: sorted(names) for folder, names in found.items()}
 
-    def _run(self, found: Found[Run], files: dict[str, Files]) -> SeenRun:
+    def _run(self, found: Found[Run], files: dict[str, Files], seen: float) -> SeenRun:
         start = found.folder + "/"
         mine = {url.removeprefix(start): f for url, f in files.items() if url.startswith(start)}
         made = {url.split("/")[1] for url in mine if url.startswith("models/")}
@@ -182,7 +184,8 @@ class Shelf:
             self._stories.setdefault(url, StoryFile(url)).read() if "log.jsonl" in mine else None
         )
         # A page that is being drawn must not see the next look read on.
-        return SeenRun(HeldRun(found.folder, found.record, models, size), copy.deepcopy(story))
+        held = HeldRun(found.folder, found.record, models, size)
+        return SeenRun(held, copy.deepcopy(story), seen)
 
 
 def _in_order(held: list[HeldManifest]) -> list[HeldManifest]:

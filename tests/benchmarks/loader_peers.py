@@ -14,6 +14,7 @@ that a slow one needs no whole phase; the table says how much each has read.
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -70,6 +71,7 @@ def install(folder: Path) -> str:
         command = [sys.executable, "-m", "uv", "pip", "install", "-q", *to, *wanted]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
+            shutil.rmtree(folder)  # else it would count as installed
             return f"not installed: {_last_line(done.stderr)}"
     return ""
 

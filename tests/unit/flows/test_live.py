@@ -106,6 +106,18 @@ def test_without_a_server_nothing_is_drawn() -> None:
     assert told == [3]
 
 
+def test_what_could_not_be_sent_in_time_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = threading.Event()
+    monkeypatch.setattr("flows.live.PATIENCE_S", 0.01)
+    monkeypatch.setattr("flows.live._Sender._send_one", lambda self, drawing: answers.wait(60))
+    sender = _Sender((Drawing("curves", "markdown", 0.0, lambda: None),), None, None)
+    sender.start()
+    sender.finish()
+    assert sender.problem.startswith("the server took more than")
+    answers.set()
+    sender.join(60)
+
+
 def test_what_had_nothing_to_show_is_seen_as_soon_as_it_has(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -87,3 +90,41 @@ def test_what_a_device_takes_at_once_reaches_the_trainer() -> None:
     command = training.command(Path("run.json"), None, Profile(nproc=1, micro_batch_tokens=8192))
     assert command[-2:] == ["--micro-batch-tokens", "8192"]
     assert "--micro-batch-tokens" not in training.command(Path("run.json"), None, Profile(nproc=1))
+
+
+class Told(BaseException):
+    """As Prefect's, which it raises from its handler of SIGTERM."""
+
+
+def test_a_second_signal_takes_no_checkpoint_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saves = "import pathlib, signal, sys, time\nsignal.signal(15, lambda *_: sys.exit(save()))\n"
+    saves += (
+        f"def save():\n    time.sleep(2)\n    pathlib.Path({str(tmp_path / 'saved')!r}).touch()\n"
+    )
+    saves += "print('ready', flush=True)\ntime.sleep(600)\n"
+    replace_trainer(monkeypatch, saves)
+    printed = tmp_path / training.log_name(Profile())
+
+    def signal_twice() -> None:
+        while not (printed.exists() and "ready" in printed.read_text()):
+            time.sleep(0.05)
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.5)
+
+    def told(number: int, frame: object) -> None:
+        raise Told
+
+    before = signal.signal(signal.SIGTERM, told)
+    thread = threading.Thread(target=signal_twice)
+    thread.start()
+    try:
+        with pytest.raises(Told):
+            training.train(tmp_path / "run.json", None, Profile(), lambda event: None)
+        assert signal.getsignal(signal.SIGTERM) is told
+    finally:
+        thread.join()
+        signal.signal(signal.SIGTERM, before)
+    assert (tmp_path / "saved").exists()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from prefect import Flow
 
-from flows.serve import deployed
+from flows.serve import deployed, register
 from flows.serve.deployments import DEPLOYMENTS, require_same_store
 from schemas.errors import UserError
 
@@ -31,3 +32,30 @@ def test_a_server_has_the_deployments_of_one_store(tmp_path: Path) -> None:
         told = f"{here}: .* those of the store {there}, .* of its own"
         with pytest.raises(UserError, match=told):
             require_same_store(there, here)
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ({"recipe": "tiny", "recipe_file": ""}, "train tiny extend=flatter extend=x"),
+        ({"recipe": "tiny", "recipe_file": "/data/own.toml"}, "train own extend=flatter extend=x"),
+    ],
+)
+def test_a_run_is_named_by_what_it_trains(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], name: str
+) -> None:
+    parameters = given | {"mixtures": ["extend=flatter", "extend=x"]}
+    named = SimpleNamespace(flow_name="train", parameters=parameters)
+    monkeypatch.setattr(deployed, "flow_run", named)
+    assert deployed.named_by("recipe", "mixtures")() == name
+
+
+def test_whoever_registers_names_a_store_and_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", "")
+    with pytest.raises(UserError, match="0 arguments where the URL of one store belongs"):
+        register.main([])
+    with pytest.raises(UserError, match="PREFECT_API_URL names no server to register on"):
+        register.main(["/data/store"])
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    with pytest.raises(UserError, match=r"no Prefect server answers at PREFECT_API_URL=.*:9/api"):
+        register.main(["/data/store"])

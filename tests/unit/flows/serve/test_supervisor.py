@@ -10,7 +10,14 @@ import pytest
 
 from flows.serve import service
 from flows.serve.service import Service
-from flows.serve.supervisor import PORTS, VIEWER_PORT, finished_runs, port_before, serve
+from flows.serve.supervisor import (
+    FIRST_PORTS,
+    PORTS,
+    finished_runs,
+    note_port,
+    port_before,
+    serve,
+)
 from flows.server import environment
 from schemas.errors import UserError
 from schemas.store import Store
@@ -53,16 +60,18 @@ def test_no_page_of_the_web_may_ask_the_server(
     assert environment(tmp_path, "0.0.0.0", 4321)[origins] == "https://mine.example"
 
 
-@pytest.mark.parametrize("damaged", ["", "{", '{"server": 4207}', '{"viewer": "no"}'])
-def test_links_in_what_runs_said_lead_somewhere_after_a_restart(
-    tmp_path: Path, damaged: str
-) -> None:
-    assert port_before(tmp_path, "viewer") == VIEWER_PORT
-    (tmp_path / PORTS).write_text('{"server": 4207, "viewer": 4302}')
+@pytest.mark.parametrize("damaged", ["", "{", "[]", '{"server": 4207}', '{"viewer": "no"}'])
+def test_a_service_has_the_port_that_it_had_before(tmp_path: Path, damaged: str) -> None:
+    first = FIRST_PORTS["viewer"]
+    assert port_before(tmp_path, "viewer") == first
+    note_port(tmp_path, "server", 4207)
+    note_port(tmp_path, "viewer", 4302)
     assert port_before(tmp_path, "server") == 4207
     assert port_before(tmp_path, "viewer") == 4302
     (tmp_path / PORTS).write_text(damaged)
-    assert port_before(tmp_path, "viewer") == VIEWER_PORT
+    assert port_before(tmp_path, "viewer") == first
+    note_port(tmp_path, "viewer", 4303)
+    assert port_before(tmp_path, "viewer") == 4303
 
 
 def a_service(folder: Path, script: str) -> Service:

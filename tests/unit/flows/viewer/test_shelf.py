@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import shutil
 import time
 from pathlib import Path
 
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 
 from flows.story import Story
 from flows.viewer import shelf
@@ -44,8 +47,9 @@ def test_a_page_that_is_being_drawn_does_not_see_the_log_grow(
 )
 def test_a_run_is_training_while_it_writes(tmp_path: Path, age_s: float, state: str) -> None:
     run = runs.load(make_run(tmp_path, {"only": phase_settings()}))
-    held = HeldRun("runs/tiny-1", run, (), Files(1, time.time() - age_s))
-    assert SeenRun(held, Story()).state == state
+    now = time.time()
+    held = HeldRun("runs/tiny-1", run, (), Files(1, now - age_s))
+    assert SeenRun(held, Story(), now).state == state
 
 
 def test_what_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,3 +65,26 @@ def test_what_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: pytest.Monk
     view = Shelf(Store.at(str(tmp_path))).view()
     assert list(view.broken) == [f"{tmp_path}/runs"]
     assert looks.count(f"{tmp_path}/runs") == TRIES
+
+
+def test_a_record_that_may_not_be_read_takes_no_other_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(make_run(tmp_path, {"only": phase_settings()})).parent
+    shutil.copytree(folder, folder.with_name("theirs"))
+    read = LocalFileSystem.cat_file
+
+    def refused(self: LocalFileSystem, path: str, *args: object, **kwargs: object) -> bytes:
+        if "/theirs/" in path:
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return read(self, path, *args, **kwargs)
+
+    monkeypatch.setattr(shelf, "SHARE_OF_TIME", 0)
+    monkeypatch.setattr(LocalFileSystem, "cat_file", refused)
+    looked_at = Shelf(Store.at(str(tmp_path)))
+    view = looked_at.view()
+    assert [run.name for run in view.runs] == [folder.name]
+    theirs = f"{folder.with_name('theirs')}/run.json"
+    assert view.broken == {theirs: "cannot be read: Permission denied"}
+    monkeypatch.undo()
+    assert len(looked_at.view().runs) == 2
