@@ -87,8 +87,8 @@ class PrefectUI:
         """Send the form, and go to the page of the run that it starts."""
         submit = self.page.get_by_role("button", name="Submit")
         made = self._until_sent("POST", "/create_flow_run", submit.click)
-        self.page.locator(f"a[href*='/flow-run/{made['id']}']").first.click()
-        self.page.wait_for_url("**/flow-run/**")
+        # The list of the deployment's runs is not always drawn anew.
+        self.page.goto(f"{self.url}/runs/flow-run/{made['id']}")
 
     def switch_on_schedule(self) -> None:
         """Of the deployment whose page is open."""
