@@ -24,6 +24,7 @@ from flows.doctor.place import place_findings
 from flows.doctor.recipe import recipe_findings
 from flows.doctor.server import server_findings
 from flows.job import Job, load_profile
+from schemas.catalogue import NewestBuild
 from schemas.store import Store
 from tests.corpora import write_corpus
 from tests.runs import tokenizer_json
@@ -123,6 +124,16 @@ def test_a_recipe_that_can_be_built_is_ok(tmp_path: Path) -> None:
     findings = list(recipe_findings(job_on(root)))
     assert {finding.state for finding in findings} == {"ok"}, findings
     assert states(iter(findings)).keys() == {"recipe", "tokenizer", "inputs", "disk"}
+
+
+def test_a_recipe_that_was_built_here_has_the_text_of_that_build(tmp_path: Path) -> None:
+    job = job_on(write_corpus(tmp_path, {"isl_Latn": 20}))
+    NewestBuild(job.load(), "catalogue").save(job.at())
+    plain = job.model_copy(update={"overrides": ()})
+    findings = list(recipe_findings(plain))
+    assert {finding.state for finding in findings} == {"ok"}, findings
+    assert findings[0].told.endswith(", with what the store was last built from")
+    assert "last built" not in next(recipe_findings(job_on(tmp_path, "phases.extend.tau=1"))).told
 
 
 def test_missing_inputs_and_a_wrong_recipe_are_told_with_what_mends_them(tmp_path: Path) -> None:
