@@ -25,7 +25,7 @@ from packaging.utils import canonicalize_name
 from flows.doctor.finding import Finding, ok, problem, warning
 
 CHECKOUT = Path(__file__).parents[2]
-IMPORT = "import prefect.server.api.server"
+IMPORT = "import flows.prefect_server, prefect.server.api.server"
 PATIENCE_S = 60.0
 INSTALL = "pip install -c infra/constraints.txt -e . (in the checkout)"
 MOST = 4  # that are named
