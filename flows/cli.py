@@ -204,7 +204,7 @@ def serve(
         Path | None, typer.Option("--recipes", metavar="DIR", help="Your recipes, for the forms.")
     ] = None,
     port: Annotated[
-        int | None, typer.Option("--port", max=65_000, help="Of the UI; else from 4200 on.")
+        int | None, typer.Option("--port", max=65_000, help="Of the UI; else 4200 or a free one.")
     ] = None,
     host: Annotated[
         str, typer.Option("--host", help="Who may reach it; else only this machine.")

@@ -108,8 +108,10 @@ def _find(run_json: Path, run: Run, model: str) -> tuple[str, Path]:
         return model, made / model
     if model and Path(model, "config.json").is_file():
         return Path(model).name, Path(model)
+    if not names and not model:
+        raise UserError(f"run {run_json.parent.name} has no model yet; train it first")
     listed = ", ".join(names) or "none yet; train it first"
     raise UserError(
-        f"Model {model or '(empty)'}: {run_json.parent} has no such model and there is no such "
+        f"Model {model}: {run_json.parent} has no such model and there is no such "
         f"folder with a config.json; the run's models are: {listed}"
     )

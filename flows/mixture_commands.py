@@ -93,8 +93,9 @@ def diff(
         console.say(line)
 
 
-def lines(difference: Difference, every: bool) -> Iterator[str]:
-    """A difference for people: settings, languages by their change, who came and went."""
+def lines(difference: Difference, every: bool, rest_is: str = "--all lists them") -> Iterator[str]:
+    """A difference for people: settings, languages by their change, who came and went; `rest_is`
+    says where languages are that do not fit."""
     from schemas.figures import setting
 
     if not difference.settings and not difference.changed:
@@ -112,7 +113,7 @@ def lines(difference: Difference, every: bool) -> Iterator[str]:
         yield _line(language)
     rest = len(changed) - len(shown)
     if rest:
-        yield f"  and {rest:,} more languages: --all lists them"
+        yield f"  and {rest:,} more languages: {rest_is}"
     for what, codes in difference.moves:
         if codes:
             few = codes if every else codes[:MOST_LANGUAGES]

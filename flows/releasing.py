@@ -7,6 +7,7 @@ The trainer does it (trainer/release.py), as it does at the end of a training.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 from flows import stages
@@ -30,7 +31,7 @@ def release(store_url: str, run: str, profile: Profile) -> Path:
             f"run {run_json.parent.name} has still to train {', '.join(left)}; start `train` with "
             "its recipe, which goes on from where it stopped and then releases it"
         )
-    with training_slot(run_json):
+    with nullcontext() if stages.is_finished(run_json) else training_slot(run_json):
         stages.train(str(run_json), None, profile, fresh=False)
     name = RELEASE if described.release else described.phases[-1].name
     return run_json.with_name("models") / name

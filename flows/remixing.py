@@ -42,6 +42,7 @@ class Remixed:
     mixtures: dict[str, str]  # phase -> name: what `train` names
     overrides: tuple[str, ...]  # that `train` needs beside them
     is_new: bool  # whether the name meant another manifest before, or none
+    renamed: str | None  # the id of that other manifest
 
     @property
     def called(self) -> str:
@@ -71,8 +72,8 @@ def remix(job: Job, name: str | None = None, run: str | None = None) -> Remixed:
     """
     if name is not None and (name == MAIN or not re.fullmatch(NAME, name)):
         raise UserError(
-            f"--name {name}: a name is a letter, then a-z, 0-9 and '-', and {MAIN} is what a build "
-            "makes; choose another"
+            f"{name} is no name for a mixture: it is a letter, then a-z, 0-9 and '-', and {MAIN} is "
+            "what a build makes; choose another"
         )
     assert job.phase is not None
     phase, settings, place = job.phase, job.overrides, job.at()
@@ -99,6 +100,7 @@ def remix(job: Job, name: str | None = None, run: str | None = None) -> Remixed:
         mixtures=mixtures,
         overrides=own,
         is_new=named_before != url,
+        renamed=_id_at(named_before) if name and named_before != url else None,
     )
 
 
@@ -106,8 +108,14 @@ def told(made: Remixed, store: str) -> Iterator[str]:
     """Where a remix lies, and what can be done with it next."""
     where = f"{made.manifest.recipe}/{made.manifest.phase}/{made.called}"
     yield f"manifest {made.url}"
+    if made.renamed:
+        yield f"before   {made.called} was {made.renamed}, which keeps its id"
     yield f"card     mmbert card {where} --store {store}"
     yield f"train    {made.train}"
+
+
+def _id_at(url: str | None) -> str | None:
+    return url.rsplit("/", 2)[-2] if url else None
 
 
 def _is_mixed(phase: str, override: str, of_run: bool) -> bool:

@@ -124,10 +124,19 @@ def _portion(share: LanguageShare) -> Portion:
     return Portion(share.tokens, share.weight, share.rows, share.epochs)
 
 
+def _percent(manifest: Manifest) -> dict[str, Json]:
+    """What each source gets of the pool."""
+    tokens: dict[str, int] = {}
+    for stratum in manifest.strata:
+        tokens[stratum.source] = tokens.get(stratum.source, 0) + stratum.target_tokens
+    whole = sum(tokens.values()) or 1
+    return {source: round(100 * tokens[source] / whole, 1) for source in sorted(tokens)}
+
+
 def _settings(manifest: Manifest) -> dict[str, Json]:
     told = manifest.model_dump(mode="json", include=set(SETTINGS))
     told = {name: told.get(name) for name in SETTINGS}
-    told["sources"] = sorted({stratum.source for stratum in manifest.strata})
+    told["percent_of_sources"] = _percent(manifest)
     told["tiers"] = sorted({stratum.tier for stratum in manifest.strata})
     told["excluded documents"] = sum(listed.documents for listed in manifest.exclusions)
     told["absent languages"] = len(manifest.absent)

@@ -96,17 +96,19 @@ def _is_there(client: SyncPrefectClient, deployment: UUID) -> bool:
 def crashed(pool: str) -> AutomationCore:
     heartbeat = "prefect.flow-run.heartbeat"
     said = f"Nothing was heard of this run for {SILENCE_S:.0f} seconds."
-    return _silent(CRASHED, pool, {heartbeat}, {heartbeat, *ENDED}, SILENCE_S, said)
+    why = "Its process, or its machine, ended without a word: it is heard no more."
+    return _silent(CRASHED, pool, {heartbeat}, {heartbeat, *ENDED}, SILENCE_S, why, said)
 
 
 def lost(pool: str) -> AutomationCore:
     taken = {"prefect.flow-run.Pending", "prefect.flow-run.Submitting"}
     said = "A worker took this run, and it never began."
-    return _silent(LOST, pool, taken, {"prefect.flow-run.Running", *ENDED}, BEGUN_S, said)
+    why = "A worker took it and ended before the run began."
+    return _silent(LOST, pool, taken, {"prefect.flow-run.Running", *ENDED}, BEGUN_S, why, said)
 
 
 def _silent(
-    name: str, pool: str, after: set[str], expect: set[str], within_s: float, said: str
+    name: str, pool: str, after: set[str], expect: set[str], within_s: float, why: str, said: str
 ) -> AutomationCore:
     """A run of the pool that is not heard of in time has crashed."""
     from prefect.automations import AutomationCore, ChangeFlowRunState, EventTrigger, Posture
@@ -124,7 +126,7 @@ def _silent(
     )
     return AutomationCore(
         name=name,
-        description="Its process, or its machine, ended without a word.",
+        description=why,
         trigger=trigger,
         actions=[ChangeFlowRunState(state=StateType.CRASHED, message=said)],
     )
@@ -220,7 +222,10 @@ def train(deployment: UUID) -> AutomationCore:
     )
     return AutomationCore(
         name=TRAIN,
-        description="Of a build: one training; of a remix: one with the new mixture.",
+        description=(
+            "Off until it is switched on. A build starts one training of all its mixtures, a remix "
+            "one with the new mixture."
+        ),
         enabled=False,
         trigger=trigger,
         actions=[action],

@@ -152,7 +152,8 @@ def remix(
     asked = {"phase": which, "overrides": (*plain.overrides, *changed)}
     made = remixing.remix(plain.model_copy(update=asked), name)
     difference = made.difference
-    for line in lines(difference, every=False) if difference else ():
+    rest_is = "the artifact `difference-...` leads to all of them"
+    for line in lines(difference, False, rest_is) if difference else ():
         console.say(line)
     for line in remixing.told(made, store):
         console.say(line)
@@ -167,6 +168,8 @@ def remix(
     if difference and not difference.changed and not difference.settings:
         what = "nothing changes; fill in tau, shares or another field"
     told = f"{made.manifest.phase}/{name}: {what}"
+    if made.renamed:
+        told += f"; the name was {made.renamed}'s, which keeps its id"
     if not train:
         return f"{told}; `train` takes it as the mixture {made.manifest.phase}={name}"
     mixtures = [f"{key}={value}" for key, value in made.mixtures.items()]

@@ -102,11 +102,19 @@ TauEnd = Annotated[
 MaxEpochs = Annotated[
     float | None,
     Field(gt=0, le=1000),
-    said("Most epochs", "The cap: no language is repeated more often; empty leaves the recipe's."),
+    said(
+        "Most epochs",
+        "The cap: how often the pool holds a text at most; times budget / pool over the phase; "
+        "empty: the recipe's.",
+    ),
 ]
 Shares = Annotated[
     list[Share],
-    said("Shares", "Of the groups that change; those that are not listed keep theirs."),
+    said(
+        "Shares",
+        "Of the groups that change, in the recipe's unit (tiny's extend: multilingual 84, dclm 8, "
+        "dolmino 8).",
+    ),
 ]
 Pool = Annotated[
     int | None,

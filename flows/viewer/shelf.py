@@ -35,7 +35,7 @@ class SeenRun:
 
     held: HeldRun
     story: Story | None
-    seen: float  # when it was looked at, in seconds since 1970
+    since_s: float  # its log was written to, when it was looked at; infinity where nobody knows
 
     @property
     def name(self) -> str:
@@ -47,8 +47,7 @@ class SeenRun:
             return "finished"
         if self.story is None:
             return "not begun"
-        age_s = abs(self.seen - self.held.files.written)  # infinity where nobody knows
-        return "training" if age_s < FRESH_S else "unfinished"
+        return "training" if self.since_s < FRESH_S else "unfinished"
 
 
 @dataclass(frozen=True)
@@ -185,7 +184,8 @@ class Shelf:
         )
         # A page that is being drawn must not see the next look read on.
         held = HeldRun(found.folder, found.record, models, size)
-        return SeenRun(held, copy.deepcopy(story), seen)
+        since_s = abs(seen - mine["log.jsonl"].written) if story is not None else math.inf
+        return SeenRun(held, copy.deepcopy(story), since_s)
 
 
 def _in_order(held: list[HeldManifest]) -> list[HeldManifest]:

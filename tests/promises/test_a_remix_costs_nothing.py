@@ -201,7 +201,7 @@ def test_what_is_missing_is_told_with_the_command_that_builds_it(
     remix(built, "--name", "main", code=2)
     assert "main is what a build makes" in capsys.readouterr().err
     remix(built, "--name", "2x", code=2)
-    assert "--name 2x: a name is a letter, then" in capsys.readouterr().err
+    assert "2x is no name for a mixture: it is a letter, then" in capsys.readouterr().err
     assert main(["remix", "base", "--phase", "pretrain", "--store", built.store]) == 2
     assert "has no strata of base/pretrain to mix anew" in capsys.readouterr().err
 
