@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -154,7 +155,8 @@ class Refuses(PipelineStep):
 
 
 class NodeOf(PipelineStep):
-    """Notes on which of Ray's nodes it has run."""
+    """Notes on which of Ray's nodes it has run, and holds its place until the other one has, too:
+    a task that ended at once would leave it for all of them."""
 
     name = "node"
     type = "test"
@@ -167,6 +169,9 @@ class NodeOf(PipelineStep):
         import ray
 
         (self.folder / ray.get_runtime_context().get_node_id()).touch()
+        deadline = time.monotonic() + 120
+        while len(list(self.folder.iterdir())) < 2 and time.monotonic() < deadline:
+            time.sleep(0.1)
         yield from ()
 
 
@@ -177,7 +182,7 @@ def test_ray(tmp_path: Path, undisturbed: tuple[Path, Built], cluster: Cluster) 
     assert build(root, tmp_path / "store", workers) == expected
     nodes = tmp_path / "nodes"
     nodes.mkdir()
-    execute([NodeOf(nodes)], 16, workers, Store.at(str(tmp_path)), "where", silent)
+    execute([NodeOf(nodes)], 4, workers, Store.at(str(tmp_path)), "where", silent)
     assert len(list(nodes.iterdir())) == 2
 
 
