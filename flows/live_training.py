@@ -47,9 +47,12 @@ class Shown:
                 return None
             plots = [heldout_plot(self._run, self._story), loss_plot(self._run, self._story)]
             table = score_table(self._story.latest, MOST_LANGUAGES)
+            is_over = self._run.models[-1] in self._story.scores
             told = _told(self._story)
         store = runs.store_of(self._url)
         parts = [markdown.links(store, self._links(store))]
+        if not is_over:
+            parts.append("*Drawn anew every ten seconds: load this page again to see it go on.*")
         parts += [markdown.image(svg.image(plot), "curves") for plot in plots if plot is not None]
         if table is not None:
             parts.append("Bits per byte of held-out text; smaller is better.")

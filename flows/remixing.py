@@ -72,8 +72,8 @@ def remix(job: Job, name: str | None = None, run: str | None = None) -> Remixed:
     """
     if name is not None and (name == MAIN or not re.fullmatch(NAME, name)):
         raise UserError(
-            f"{name} is no name for a mixture: it is a letter, then a-z, 0-9 and '-', and {MAIN} is "
-            "what a build makes; choose another"
+            f"{name} is no name for a mixture: it is a letter, then a-z, 0-9 and '-', and {MAIN} "
+            "is what a build makes; choose another"
         )
     assert job.phase is not None
     phase, settings, place = job.phase, job.overrides, job.at()

@@ -25,6 +25,8 @@ from flows.orchestrate import note, send_notes
 from flows.scores import Event, parse
 from flows.tether import tied
 from schemas.errors import UserError
+from schemas.figures import amount
+from schemas.point import points_in
 
 POLL_S = 0.2
 
@@ -41,6 +43,7 @@ def train(
     `on_event` gets every line of the run's log, those of earlier starts first. Raises UserError
     or TrainingError with the sentence that the trainer ended with.
     """
+    _say_from_where(run_json, phase)
     words = command(run_json, phase, profile)
     printed = run_json.with_name(log_name(profile))
     start = printed.stat().st_size if printed.exists() else 0
@@ -79,6 +82,15 @@ def train(
         sentence, code = last_words(printed.read_bytes()[start:].decode(errors="replace"))
         kind = UserError if 2 in (child.returncode, code) else TrainingError
         raise kind(sentence or _killed(child.returncode, printed))
+
+
+def _say_from_where(run_json: Path, phase: str | None) -> None:
+    saved = points_in(run_json.with_name("checkpoints"))
+    begun = [point for point in saved if not point.end and phase in (None, point.phase)]
+    if begun:
+        last = max(begun, key=lambda point: point.step)
+        into = f"{amount(last.tokens)} tokens into {last.phase}"
+        console.say(f"    goes on from its checkpoint {last.name}, {into}")
 
 
 @contextmanager

@@ -50,11 +50,13 @@ def test_a_cancelled_training_leaves_a_checkpoint_and_no_process_and_goes_on(
     story = served.story(run)
     assert str(run_json.with_name("checkpoints")) in story
     assert "Retry" in story
+    assert "goes on from its checkpoint" not in story
 
     seen = run_json.with_name("log.jsonl").read_text()
     served.set_state(run, "SCHEDULED", "AwaitingRetry")  # what the UI's button does
     trains(served, run, beyond=saved)
     assert run_json.with_name("log.jsonl").read_text().startswith(seen)
+    until(lambda: "goes on from its checkpoint pretrain-" in served.story(run), "it says so")
     served.cancel(run)
 
 

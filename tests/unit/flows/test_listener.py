@@ -82,3 +82,17 @@ def test_one_that_ends_of_itself_is_not_started_again(tmp_path: Path) -> None:
     begun = Listener(lambda port: program(tmp_path, "raise SystemExit(3)", port), LOOPBACK, 42_000)
     assert not begun.wait(begun.listens, lambda tick: None)
     assert begun.tied.process.returncode == 3
+
+
+@pytest.mark.parametrize("ends", [1, 2])
+def test_one_that_ends_on_a_free_port_is_started_once_more(tmp_path: Path, ends: int) -> None:
+    asked: list[int] = []
+
+    def start(port: int) -> Tied:
+        asked.append(port)
+        return program(tmp_path, LISTEN if len(asked) > ends else "raise SystemExit(1)", port)
+
+    begun = Listener(start, LOOPBACK, 43_000)
+    assert begun.wait(begun.listens, lambda tick: None) == (ends < 2)
+    begun.tied.end()
+    assert len(asked) == 2
