@@ -101,8 +101,9 @@ def lines(difference: Difference, every: bool, rest_is: str = "--all lists them"
     if not difference.settings and not difference.changed:
         yield "  no difference"
         return
+    width = max([20, *(len(found.name) + 2 for found in difference.settings)])
     for found in difference.settings:
-        yield f"  {found.name:<20}{setting(found.before)} -> {setting(found.after)}"
+        yield f"  {found.name:<{width}}{setting(found.before)} -> {setting(found.after)}"
     changed = difference.changed
     if not changed:
         return

@@ -108,9 +108,9 @@ def compare(before: Manifest, after: Manifest) -> Difference:
     told_before, told_after = _settings(before), _settings(after)
     return Difference(
         tuple(
-            SettingChange(name, told_before[name], told_after[name])
-            for name in told_before
-            if told_before[name] != told_after[name]
+            SettingChange(name, told_before.get(name, 0.0), told_after.get(name, 0.0))
+            for name in told_before | told_after  # a source may be in one of them alone
+            if told_before.get(name, 0.0) != told_after.get(name, 0.0)
         ),
         tuple(sorted(changes, key=lambda found: (-abs(found.change), found.language))),
     )
@@ -125,19 +125,18 @@ def _portion(share: LanguageShare) -> Portion:
 
 
 def _percent(manifest: Manifest) -> dict[str, Json]:
-    """What each source gets of the pool."""
+    """What each source gets of the pool, as `NAME %`."""
     tokens: dict[str, int] = {}
     for stratum in manifest.strata:
         tokens[stratum.source] = tokens.get(stratum.source, 0) + stratum.target_tokens
     whole = sum(tokens.values()) or 1
-    return {source: round(100 * tokens[source] / whole, 1) for source in sorted(tokens)}
+    return {f"{source} %": round(100 * tokens[source] / whole, 1) for source in sorted(tokens)}
 
 
 def _settings(manifest: Manifest) -> dict[str, Json]:
     told = manifest.model_dump(mode="json", include=set(SETTINGS))
     told = {name: told.get(name) for name in SETTINGS}
-    told["percent_of_sources"] = _percent(manifest)
     told["tiers"] = sorted({stratum.tier for stratum in manifest.strata})
     told["excluded documents"] = sum(listed.documents for listed in manifest.exclusions)
     told["absent languages"] = len(manifest.absent)
-    return told
+    return told | _percent(manifest)

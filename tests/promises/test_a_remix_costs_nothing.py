@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 from pathlib import Path
@@ -219,6 +220,8 @@ def test_a_difference_lists_what_changed_the_most_first(
     assert changes == sorted(changes, reverse=True)
     assert {row["name"] for row in told["settings"]} >= {"phase", "tau", "mask_rate", "context"}
     assert main(arguments) == 0
-    assert "mask_rate           0.3 -> 0.05" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "mask_rate           0.3 -> 0.05" in told
+    assert re.search(r"dclm % +30 -> 8\b", told), told
     assert main(["diff", "tiny/pretrain", "tiny/pretrain", "--store", built.store]) == 0
     assert "no difference" in capsys.readouterr().out
