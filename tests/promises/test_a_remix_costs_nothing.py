@@ -221,7 +221,7 @@ def test_a_difference_lists_what_changed_the_most_first(
     assert {row["name"] for row in told["settings"]} >= {"phase", "tau", "mask_rate", "context"}
     assert main(arguments) == 0
     told = capsys.readouterr().out
-    assert "mask_rate           0.3 -> 0.05" in told
+    assert re.search(r"mask_rate +0.3 -> 0.05", told), told
     assert re.search(r"dclm % +30 -> 8\b", told), told
     assert main(["diff", "tiny/pretrain", "tiny/pretrain", "--store", built.store]) == 0
     assert "no difference" in capsys.readouterr().out
