@@ -41,8 +41,17 @@ class Remixed:
     train: str  # a command
     mixtures: dict[str, str]  # phase -> name: what `train` names
     overrides: tuple[str, ...]  # that `train` needs beside them
-    is_new: bool  # whether the name meant another manifest before, or none
-    renamed: str | None  # the id of that other manifest
+    named_before: str | None  # the URL of what had the name (without one, the id) until now
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the name meant another manifest before, or none."""
+        return self.named_before != self.url
+
+    @property
+    def renamed(self) -> str | None:
+        """The id of that other manifest."""
+        return self.named_before.split("/")[-2] if self.named_before and self.is_new else None
 
     @property
     def called(self) -> str:
@@ -99,8 +108,7 @@ def remix(job: Job, name: str | None = None, run: str | None = None) -> Remixed:
         train=_command("train", job, named, own),
         mixtures=mixtures,
         overrides=own,
-        is_new=named_before != url,
-        renamed=_id_at(named_before) if name and named_before != url else None,
+        named_before=named_before,
     )
 
 
@@ -112,10 +120,6 @@ def told(made: Remixed, store: str) -> Iterator[str]:
         yield f"before   {made.called} was {made.renamed}, which keeps its id"
     yield f"card     mmbert card {where} --store {store}"
     yield f"train    {made.train}"
-
-
-def _id_at(url: str | None) -> str | None:
-    return url.rsplit("/", 2)[-2] if url else None
 
 
 def _is_mixed(phase: str, override: str, of_run: bool) -> bool:

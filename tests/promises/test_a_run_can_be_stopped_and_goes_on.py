@@ -5,6 +5,7 @@ a run whose process dies starts once more; one training at a time. A real server
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -34,6 +35,16 @@ def trains(served: Served, run: str, beyond: int = 0) -> None:
 def training_processes(served: Served) -> list[int]:
     """Those of torchrun and its ranks."""
     return [pid for pid, words in served.commands().items() if "-m trainer" in words]
+
+
+def one_that_trains_and_one_that_waits(served: Served) -> tuple[Path, str, str]:
+    """The run.json of both, and the two flow runs."""
+    run_json = only_run(served.store)
+    first = served.start("train")
+    trains(served, first, beyond=steps(run_json))
+    second = served.start("train")
+    served.wait(second, "WaitingToTrain")
+    return run_json, first, second
 
 
 def test_a_cancelled_training_leaves_a_checkpoint_and_no_process_and_goes_on(
@@ -92,11 +103,7 @@ def test_a_worker_that_is_killed_is_started_again_and_its_run_too(served: Served
 
 
 def test_a_cancelled_run_ends_where_its_worker_does_not_hear_of_it(served: Served) -> None:
-    run_json = only_run(served.store)
-    run = served.start("train")
-    trains(served, run, beyond=steps(run_json))
-    waiting = served.start("train")
-    served.wait(waiting, "WaitingToTrain")
+    run_json, run, waiting = one_that_trains_and_one_that_waits(served)
     worker = served.service("prefect worker start")
     worker.suspend()
     try:
@@ -110,11 +117,7 @@ def test_a_cancelled_run_ends_where_its_worker_does_not_hear_of_it(served: Serve
 
 
 def test_a_server_that_is_killed_is_started_again_and_loses_no_run(served: Served) -> None:
-    run_json = only_run(served.store)
-    run = served.start("train")
-    trains(served, run, beyond=steps(run_json))
-    waiting = served.start("train")
-    served.wait(waiting, "WaitingToTrain")
+    run_json, run, waiting = one_that_trains_and_one_that_waits(served)
     process, address = served.process_of(run), served.address()
     served.service("flows.prefect_server").kill()
     trains(served, run, beyond=steps(run_json))
@@ -127,11 +130,7 @@ def test_a_server_that_is_killed_is_started_again_and_loses_no_run(served: Serve
 
 
 def test_a_second_training_waits_and_a_killed_first_one_frees_its_place(served: Served) -> None:
-    run_json = only_run(served.store)
-    first = served.start("train")
-    trains(served, first, beyond=steps(run_json))
-    second = served.start("train")
-    served.wait(second, "WaitingToTrain")
+    run_json, first, second = one_that_trains_and_one_that_waits(served)
     assert "waits until train" in served.story(second)
     assert served.state(first) == "Training"
     served.process_of(first).kill()

@@ -78,12 +78,6 @@ def test_one_that_was_too_late_is_not_taken_for_the_other_and_starts_on_the_next
             begun.tied.end()
 
 
-def test_one_that_ends_of_itself_is_not_started_again(tmp_path: Path) -> None:
-    begun = Listener(lambda port: program(tmp_path, "raise SystemExit(3)", port), LOOPBACK, 42_000)
-    assert not begun.wait(begun.listens, lambda tick: None)
-    assert begun.tied.process.returncode == 3
-
-
 @pytest.mark.parametrize("ends", [1, 2])
 def test_one_that_ends_on_a_free_port_is_started_once_more(tmp_path: Path, ends: int) -> None:
     asked: list[int] = []
