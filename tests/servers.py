@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import logging
 import re
 import socket
 import threading
@@ -181,6 +182,7 @@ def moto_s3(patch: pytest.MonkeyPatch) -> Iterator[Faulty]:
     kind = fsspec.get_filesystem_class("s3")
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # a line a request
     try:
         host, port = server.get_host_and_port()
         with Faulty(upstream=f"http://{host}:{port}") as proxy:

@@ -74,8 +74,8 @@ class CacheFolder:
     ) -> bool:
         """Make a claimed file `size` bytes large, evicting what was touched longest ago.
 
-        None of `kept` goes, nor any of `spared` for what is not of `kept` itself. False where there
-        is no room, or none yet: others are being written that will be evicted first. Raises
+        None of `kept` goes; one of `spared` goes last, and only for one of `kept`. False where
+        there is no room, or none yet: others are being written that will be evicted first. Raises
         UserError where there never will be room for one of `kept`.
         """
         with self.usable(), (self.path / ".lock").open("w") as lock:
@@ -85,7 +85,7 @@ class CacheFolder:
             total = sum(num_bytes for _, num_bytes, _ in whole) + sum(parts.values())
             excess = total + size - self._bound
             going = []
-            for _, num_bytes, other in sorted(whole):
+            for _, num_bytes, other in sorted(whole, key=lambda file: (file[2] in spared, file)):
                 if excess > 0 and other not in kept and (name in kept or other not in spared):
                     going.append(other)
                     excess -= num_bytes

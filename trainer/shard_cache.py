@@ -10,10 +10,11 @@ to a `.part` in pieces, hashed on the way, and renamed: what has a name is whole
 digest of what it has to be now, so a copy from before an erasure is not used: it goes.
 
 Processes share the folder (trainer/cache_folder.py). Each shard is fetched by whoever claims it, so
-all ranks of a host together read it once. What was expected longest ago goes first, and what the
-window at hand reads never: with room for the shards that are begun, one a stratum, each is read
-once an epoch. The space of an evicted shard is free once no process maps it any more, which
-`OpenShards` sees to at every window.
+all ranks of a host together read it once. What was expected longest ago goes first, what comes
+after the window at hand last, and what that window reads never: with room for two windows, for what
+comes next and for the shards that are begun, one a stratum, each is read once an epoch. The space
+of an evicted shard is free once no process maps it any more, which `OpenShards` sees to at every
+window.
 """
 
 from __future__ import annotations

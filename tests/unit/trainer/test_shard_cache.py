@@ -1,6 +1,7 @@
 """What the cache keeps, what it lets go, and where it lies."""
 
 import io
+import os
 import shutil
 import threading
 import uuid
@@ -19,6 +20,7 @@ from schemas.shard import ShardMeta, digest_of, write
 from schemas.store import Store
 from tests.stores import TOKENIZER, VOCAB_SIZE, documents_of
 from trainer import shard_cache
+from trainer.cache_folder import CacheFolder
 from trainer.shard_cache import ShardCache, settings
 
 
@@ -70,6 +72,18 @@ def test_what_was_expected_longest_ago_goes_first(
         expect(cache, now, [])
     expect(cache, [c], [d])
     assert [cache.holds(url) for url in urls] == [True, False, True, True]
+
+
+def test_what_comes_next_goes_last(tmp_path: Path) -> None:
+    folder = CacheFolder(tmp_path, 3, of="a store")
+    for age, name in enumerate(["used", "next", "older"]):
+        (tmp_path / f"{name}.arrow").write_bytes(b"x")
+        os.utime(tmp_path / f"{name}.arrow", (9 - age, 9 - age))
+    for room, left in [(1, {"used", "next"}), (2, {"next"}), (3, set())]:
+        with folder.claimed("now") as part:
+            assert part is not None
+            assert folder.reserve(part, "now", room, kept={"now"}, spared={"next.arrow"})
+        assert {path.stem for path in tmp_path.glob("*.arrow")} == left
 
 
 def test_a_shard_that_nobody_expected_is_there_when_it_is_opened(
