@@ -12,15 +12,11 @@ Prefect flows when a server is there, and leaves them functions when not (flows/
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-
 from flows import artifacts, going_on, named_mixtures, stages
 from flows.job import Job
 from flows.orchestrate import flow
 from flows.outcome import Outcome
-from flows.training_slot import training_slot
 from schemas.ledger import total
-from schemas.store import local_path
 
 
 @flow("run", "run {job.recipe}")
@@ -64,8 +60,4 @@ def train(job: Job, built: Outcome | None = None) -> Outcome:
     """Train a run's phases one after the other, on data that is built first where it is not."""
     built = built or data(job.whole())
     assert built.run_url is not None
-    run_json = local_path(built.run_url)
-    done = run_json and not job.fresh and stages.is_finished(run_json, job.phase)
-    with nullcontext() if done else training_slot(run_json):
-        log = stages.train(built.run_url, job.phase, job.profile, job.fresh)
-    return built.trained(log)
+    return built.trained(stages.train(built.run_url, job.phase, job.profile, job.fresh))

@@ -16,7 +16,6 @@ from flows import cost
 from flows.estimate import LanguagePlan, PhasePlan, estimated, reading
 from flows.inputs import ELSEWHERE, Missing, missing_inputs, refuse
 from flows.job import Job, Profile
-from flows.stages import trained_phases
 from flows.supply import MANY, Supply, has_published_sizes, measured, published
 from pipelines.build_plan import BuildPlan, OriginPlan, plan_build
 from pipelines.describe import describe_heldout, describe_run, heldout_url
@@ -182,7 +181,7 @@ def make_plan(job: Job) -> Plan:
         phases=tuple(_exact(manifest) for manifest in made.values()),
         mixed=frozenset(n for n, m in made.items() if exists(manifests.url_of(store, m))),
         remixed=dict(_remixed(store, made)),
-        done=frozenset(trained_phases(run_json, run) if run and run_json else ()),
+        done=frozenset(runs.made_models(run_json.parent, run) if run and run_json else ()),
         exact=True,
         vocab_size=seal.vocab_size,
         run_url=run_url,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -26,6 +27,7 @@ from flows.scores import (
     read_events,
     score_table,
 )
+from flows.training_slot import training_slot
 from schemas import run as runs
 from schemas.errors import UserError
 from schemas.figures import amount, duration, num_bytes
@@ -198,34 +200,40 @@ def describe_run(
 
 @task("train")
 def train(run_url: str, phase: str | None, profile: Profile, fresh: bool) -> list[Event]:
-    """Train the phases of a run, or what is left of them; returns its log."""
-    from flows.training import TrainingError, train
-
+    """Train the phases of a run, or what is left of them, in a slot for it; returns its log."""
     run_json = local_path(run_url)
     if run_json is None:
         raise UserError(f"{run_url}: training needs a store on a local disk; give --store FOLDER")
-    run = runs.load(run_url)
-    if fresh:
-        if profile.train.hosts:
-            raise UserError(
-                "--fresh: each of several hosts would set the run aside; rename its folder "
-                f"{run_json.parent} once, then start the hosts without --fresh"
-            )
-        _set_aside(run_json)
-    if is_finished(run_json, phase):
-        console.say(f"  = training   finished before: {run_json.parent}")
-        log = read_events(run_json.with_name("log.jsonl"))
-        show_trained(run, run_url, log)
-        return log
+    if fresh and profile.train.hosts:
+        raise UserError(
+            "--fresh: each of several hosts would set the run aside; rename its folder "
+            f"{run_json.parent} once, then start the hosts without --fresh"
+        )
+    done = not fresh and runs.is_finished(run_json, phase)
+    with nullcontext() if done else training_slot(run_json):
+        if fresh:
+            _set_aside(run_json)
+        if not runs.is_finished(run_json, phase):  # by a run that this one waited for
+            _train(run_json, phase, profile)
+            return read_events(run_json.with_name("log.jsonl"))
+    console.say(f"  = training   finished before: {run_json.parent}")
+    log = read_events(run_json.with_name("log.jsonl"))
+    show_trained(runs.load(run_url), run_url, log)
+    return log
 
+
+def _train(run_json: Path, phase: str | None, profile: Profile) -> None:
+    from flows.training import TrainingError, train
+
+    run = runs.load(str(run_json))
     wanted = [found for found in run.phases if phase in (None, found.name)]
-    trained = trained_phases(run_json, run)
+    trained = runs.made_models(run_json.parent, run)
     budgets = {p.name: p.settings.budget_tokens for p in wanted if p.name not in trained}
     events: list[Event] = []
     warned: set[str] = set()
     with (
         console.stage("training") as stage,
-        show_training(run, run_url, stage.progress) as shown,
+        show_training(run, str(run_json), stage.progress) as shown,
     ):
 
         def watch(event: Event) -> None:
@@ -251,25 +259,9 @@ def train(run_url: str, phase: str | None, profile: Profile, fresh: bool) -> lis
                     stage.table(table)
 
         train(run_json, phase, profile, watch)
-        if not is_finished(run_json, phase):
+        if not runs.is_finished(run_json, phase):
             raise TrainingError("training was stopped by a signal; run the same command to go on")
         stage.result = "; ".join(_made(run, budgets, released=phase is None))
-    return read_events(run_json.with_name("log.jsonl"))
-
-
-def is_finished(run_json: Path, phase: str | None = None) -> bool:
-    """Whether one phase is trained, or every one and the model released that is made of them."""
-    run = runs.load(str(run_json))
-    return trained_phases(run_json, run).issuperset({phase} if phase else run.models)
-
-
-def trained_phases(run_json: Path, run: Run) -> set[str]:
-    """The phases of `run` whose models lie where its run.json does or would lie.
-
-    `release` counts as one, where it was made as `run` says. The models alone decide, as they do
-    in trainer/loop.py: a log may be deleted.
-    """
-    return {model for model in run.models if runs.is_made(run_json.parent, run, model)}
 
 
 def _made(run: Run, budgets: dict[str, int], released: bool) -> Iterator[str]:

@@ -187,6 +187,20 @@ def is_made(folder: Path, run: Run, model: str) -> bool:
     return said == run.release
 
 
+def made_models(folder: Path, run: Run) -> set[str]:
+    """The phases whose models lie in the run's folder, and `release` where it is made.
+
+    The models alone decide: a log may be deleted.
+    """
+    return {model for model in run.models if is_made(folder, run, model)}
+
+
+def is_finished(run_json: Path, phase: str | None = None) -> bool:
+    """Whether one phase is trained, or every one and the model released that is made of them."""
+    run = load(str(run_json))
+    return made_models(run_json.parent, run).issuperset({phase} if phase else run.models)
+
+
 def weights_file(model: str) -> Path:
     """The weights in a `transformers` directory, or a Composer checkpoint.
 

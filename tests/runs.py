@@ -17,9 +17,17 @@ from torch import Tensor
 
 from schemas import run, seal, stratum
 from schemas.manifest import Packing
-from schemas.recipe import ModelSettings, Optimiser, Release, Start
+from schemas.recipe import RELEASE, ModelSettings, Optimiser, Release, Start
 from schemas.recipe import Phase as PhaseSettings
-from schemas.run import Heldout, HeldoutStratum, Run, RunPhase, RunStart, digest_of_weights
+from schemas.run import (
+    RELEASED,
+    Heldout,
+    HeldoutStratum,
+    Run,
+    RunPhase,
+    RunStart,
+    digest_of_weights,
+)
 from schemas.shard import ShardMeta, write
 from schemas.store import Store, join, write_json
 from tests.stores import SPECIAL, VOCAB_SIZE, Settings, documents_of, make_manifest
@@ -189,3 +197,13 @@ def _heldout(store: Store, sealed: seal.Seal) -> str:
     url = join(store.url, "heldout", f"{made.id}.json")
     write_json(url, made.model_dump(mode="json"))
     return store.relative(url)
+
+
+def end(run_json: Path, name: str) -> None:
+    """As the trainer leaves a phase, or the release, that is done, without a log."""
+    model = run_json.parent / "models" / name
+    model.mkdir(parents=True)
+    if name == RELEASE:
+        made = run.load(str(run_json)).release
+        assert made is not None
+        (model / RELEASED).write_text(made.model_dump_json())

@@ -25,7 +25,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from flows import server as prefect
-from flows import stages, training
+from flows import training
 from flows.console import console
 from flows.listener import Listener
 from flows.orchestrate import leave_prefect
@@ -37,6 +37,7 @@ from flows.server import OFFLINE, Server, given_server, home_in
 from flows.tether import Tied
 from flows.viewer.auth import auth_string, require_safe
 from flows.viewer.links import VIEWER_STORE, VIEWER_URL
+from schemas import run as runs
 from schemas.errors import UserError
 from schemas.store import Store, local_path
 
@@ -191,7 +192,7 @@ def finished_runs(store: Store) -> list[Path]:
 
 def _is_finished(run_json: Path) -> bool:
     try:
-        return stages.is_finished(run_json)
+        return runs.is_finished(run_json)
     except (OSError, ValueError):  # of another version, or being written
         console.say(f"  unreadable  {run_json}")
         return False

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from flows.stages import is_finished
 from pipelines.verify import verify_store
 from schemas import run as runs
 from schemas.recipe import Release
@@ -139,13 +138,13 @@ def test_other_knobs_make_another_release_and_train_nothing(copy: Path) -> None:
     )
     assert Path(url) == copy
     assert damaged(copy) == []
-    assert not is_finished(copy)
-    assert all(is_finished(copy, phase) for phase in PHASES)
+    assert not runs.is_finished(copy)
+    assert all(runs.is_finished(copy, phase) for phase in PHASES)
 
     steps = [line for line in lines(copy) if line["kind"] == "step"]
     with alone(copy) as session:
         train(session, session.run.phases)
-    assert is_finished(copy)
+    assert runs.is_finished(copy)
     assert [line for line in lines(copy) if line["kind"] == "step"] == steps
     told = [line for line in lines(copy) if line["phase"] == "release"]
     assert [line.get("event", line["kind"]) for line in told] == ["start", "heldout", "end"]

@@ -1,7 +1,4 @@
-"""A run is finished when its phases are trained and the model made of them is released as it says.
-
-The models alone say so: a run's log may be deleted.
-"""
+"""What the stages tell while they work."""
 
 from __future__ import annotations
 
@@ -14,57 +11,10 @@ from flows import stages, training
 from flows.console import Stage
 from flows.job import Profile
 from flows.scores import Event, Step, TrainingWarning
-from flows.stages import is_finished, kept_nothing, trained_phases
-from schemas import run as runs
+from flows.stages import kept_nothing
 from schemas.ledger import Ledger
-from schemas.recipe import Release
 from schemas.stratum import Stratum, StratumName
-from tests.runs import make_run, phase_settings
-
-RELEASE = Release(method="average", phases=("pretrain", "extend"))
-
-
-def end(run_json: Path, name: str) -> None:
-    """As the trainer leaves a phase, or the release, that is done, without a log."""
-    model = run_json.parent / "models" / name
-    model.mkdir(parents=True)
-    if name == "release":
-        (model / "release.json").write_text(RELEASE.model_dump_json())
-
-
-def test_the_release_is_the_last_thing_to_be_done(tmp_path: Path) -> None:
-    phases = {"pretrain": phase_settings(), "extend": phase_settings(after="pretrain")}
-    run_json = Path(make_run(tmp_path, phases, release=RELEASE))
-    assert trained_phases(run_json, runs.load(str(run_json))) == set()
-    for name in phases:
-        end(run_json, name)
-        assert is_finished(run_json, name)
-        assert not is_finished(run_json)
-    end(run_json, "release")
-    assert is_finished(run_json)
-    assert trained_phases(run_json, runs.load(str(run_json))) == {"pretrain", "extend", "release"}
-
-
-def test_without_a_release_the_last_phase_is_the_end(tmp_path: Path) -> None:
-    run_json = Path(make_run(tmp_path, {"pretrain": phase_settings()}))
-    assert not is_finished(run_json)
-    end(run_json, "pretrain")
-    assert is_finished(run_json)
-
-
-def test_a_release_of_other_settings_is_not_the_one(tmp_path: Path) -> None:
-    phases = {"pretrain": phase_settings(), "extend": phase_settings()}
-    run_json = Path(make_run(tmp_path, phases, release=RELEASE))
-    for name in (*phases, "release"):
-        end(run_json, name)
-    run = runs.load(str(run_json))
-    for other in (RELEASE.model_copy(update={"weights": (1.0, 2.0)}), None):
-        wished = run.model_copy(update={"release": other}).sealed()
-        assert wished.id == run.id
-        assert trained_phases(run_json, wished) == set(phases)
-    assert wished.before("release") is None
-    (run_json.parent / "models" / "release" / "release.json").unlink()
-    assert not is_finished(run_json)
+from tests.runs import end, make_run, phase_settings
 
 
 def test_a_phase_of_its_own_is_timed_by_itself(
