@@ -22,6 +22,7 @@ from schemas.run import Run
 MOST_LANGUAGES = 8
 LONGEST = 14  # letters of a language that have room beside the curves
 MEAN = "mean of languages"
+AXIS = "A phase is as wide as the square root of its tokens."
 
 
 class Tokens:
@@ -101,7 +102,10 @@ def heldout_plot(run: Run, story: Story) -> str | None:
                     lines[name].append((place, value))
     scale = _Linear(y for points in lines.values() for _, y in points)
     parts = [svg.rules(scale.ticks), *axis.ticks]
-    parts.append(svg.text(svg.LEFT, 16, "held-out text, bits per byte; smaller is better", "title"))
+    title = "held-out text, bits per byte; smaller is better"
+    if branch[-1] == RELEASE:
+        title += "; the last point is the release's"
+    parts.append(svg.text(svg.LEFT, 16, title, "title"))
     ends = []
     colours = dict(zip(codes, itertools.cycle(svg.COLOURS), strict=False)) | {MEAN: "#8a909b"}
     for name, values in lines.items():
@@ -117,11 +121,11 @@ def heldout_plot(run: Run, story: Story) -> str | None:
 
 
 def _branch(run: Run, story: Story) -> list[str]:
-    """The models on the way to the one that was scored last."""
+    """The models on the way to the one that was scored last; to a release, by its last phase."""
     last = story.latest[-1].phase
-    if last == RELEASE and run.release:
-        last = run.release.phases[-1]
     found: list[str] = []
+    if last == RELEASE and run.release:
+        found, last = [RELEASE], run.release.phases[-1]
     at: str | None = last
     while at is not None and at not in found:
         found.insert(0, at)

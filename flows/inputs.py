@@ -113,10 +113,11 @@ def refuse(missing: Sequence[Missing], remedy: str) -> None:
     if len(missing) == 1:
         raise UserError(str(missing[0]))
     if missing:
-        keys: dict[str, list[str]] = {}
+        alike: dict[str, list[str]] = {}
         for found in missing:
-            keys.setdefault(found.reason, []).append(found.key)
-        told = ", ".join(f"{', '.join(names)} ({reason})" for reason, names in keys.items())
+            place = "" if "://" in found.place else f"={found.place}"
+            alike.setdefault(found.reason, []).append(found.key + place)
+        told = ", ".join(f"{', '.join(names)} ({reason})" for reason, names in alike.items())
         raise UserError(f"{len(missing)} inputs cannot be had: {told}; {remedy}")
 
 

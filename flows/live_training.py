@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from flows import markdown, svg
 from flows.artifacts import key
-from flows.curves import heldout_plot, loss_plot
+from flows.curves import AXIS, heldout_plot, loss_plot
 from flows.live import Drawing, Drawn, bar, live
 from flows.scores import Event, score_table
 from flows.story import Story
@@ -54,6 +54,7 @@ class Shown:
         if not is_over:
             parts.append("*Drawn anew every ten seconds: load this page again to see it go on.*")
         parts += [markdown.image(svg.image(plot), "curves") for plot in plots if plot is not None]
+        parts.append(AXIS)
         if table is not None:
             parts.append("Bits per byte of held-out text; smaller is better.")
             rows = [(name, *map(bits, values)) for name, values in table.rows]

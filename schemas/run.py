@@ -25,7 +25,7 @@ from schemas.recipe import (
     Release,
     Start,
 )
-from schemas.store import Store, join, read_bytes, write_json
+from schemas.store import Store, exists, join, json_file, read_bytes, write_bytes
 
 RELEASED = "release.json"  # in models/release: the settings that it was made with
 
@@ -141,10 +141,12 @@ def url_of(store: Store, run: Run) -> str:
 
 
 def publish(store: Store, run: Run) -> str:
-    """Write run.json; returns its URL."""
+    """Write run.json where it says anything new; returns its URL."""
     url = url_of(store, run)
     content = run.model_dump(mode="json", exclude={"checksum"})
-    write_json(url, content | {"checksum": content_id(content)})
+    data = json_file(content | {"checksum": content_id(content)})
+    if not exists(url) or read_bytes(url) != data:
+        write_bytes(url, data)
     return url
 
 

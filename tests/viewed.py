@@ -1,7 +1,8 @@
 """A small store with everything that the viewer shows, and texts in it that mean harm.
 
 Two languages and a source whose documents are named like scripts; three mixtures of one phase; a
-run with a log, a report and a model's card, as the trainer leaves them.
+run of `main` with a log, a report and a model's card, as the trainer leaves them; one of `flatter`
+that has not begun.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ def make_viewed(raw: Path, url: str) -> Viewed:
     _, heldout_url = make_heldout(recipe, store, built.seal, built.strata)
     urls = {"only": manifest_url}
     _, run_url = make_run(recipe, store, built.seal, heldout_url, urls)
+    make_run(recipe, store, built.seal, heldout_url, {"only": others["flatter"]})
     folder = run_url.rsplit("/", 1)[0]
     write_bytes(join(folder, "log.jsonl"), log(manifest.budget_tokens).encode())
     write_bytes(join(folder, "report", "index.html"), b"<!doctype html><p>report</p>")

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
-from flows.curves import heldout_plot, loss_plot
+from flows.curves import AXIS, heldout_plot, loss_plot
 from flows.mixture_plot import mixture_plot, shares
 from flows.scores import score_table
 from flows.viewer.shelf import SeenRun, View
@@ -56,6 +56,7 @@ def run(request: Request) -> HTMLResponse:
         run=found,
         files=RUN_FILES,
         plots=plots,
+        axis=AXIS,
         table=table,
         done=_done(found),
         versions=[other for other in view.runs if other.held.run.recipe == found.held.run.recipe],

@@ -20,7 +20,7 @@ from pipelines.card.facts import Tally
 from pipelines.holdings import Files, HeldManifest, HeldRun, HeldStratum, list_files
 from schemas.find_manifest import MAIN
 from schemas.manifest import Manifest
-from schemas.run import Run
+from schemas.run import Run, RunPhase
 from schemas.store import Store, join
 from schemas.stratum import HELDOUT, Stratum
 
@@ -81,6 +81,15 @@ class View:
         """By recipe/phase/id."""
         folder = self.store.resolve(f"manifests/{path}")
         return next((held for held in self.mixtures if held.folder == folder), None)
+
+    def mixture_of(self, phase: RunPhase) -> HeldManifest | None:
+        """The one that a run's phase reads, if it is still there."""
+        return self.mixture(phase.current.removeprefix("manifests/").rsplit("/", 1)[0])
+
+    def others(self, run: SeenRun) -> list[tuple[str, HeldManifest]]:
+        """The phases of a run that read another mixture than their `main`, and which."""
+        found = ((phase.name, self.mixture_of(phase)) for phase in run.held.run.phases)
+        return [(name, held) for name, held in found if held and MAIN not in held.names]
 
     def stratum(self, path: str) -> HeldStratum | None:
         """By source/language/tier/id."""

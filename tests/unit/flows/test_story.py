@@ -9,9 +9,10 @@ import fsspec
 import pytest
 
 from flows.curves import heldout_plot, loss_plot
-from flows.scores import Step
+from flows.scores import HeldoutScore, Step
 from flows.story import MOST_POINTS, Series, Story, StoryFile
 from schemas import run as runs
+from schemas.recipe import Release
 from tests.runs import make_run, phase_settings
 from tests.viewed import NUM_STEPS, log
 
@@ -90,3 +91,16 @@ def test_curves_are_drawn_from_the_first_line_on(tmp_path: Path) -> None:
     drawn = loss_plot(run, story)
     assert drawn is not None
     assert drawn.count("<polyline") == 2
+
+
+def test_the_last_point_is_what_the_headline_says(tmp_path: Path) -> None:
+    phases = {"pretrain": phase_settings(), "extend": phase_settings(after="pretrain")}
+    release = Release(method="average", phases=("pretrain", "extend"))
+    run, story = runs.load(make_run(tmp_path, phases, release=release)), Story()
+    for model, mean in (("pretrain", 3.0), ("extend", 2.5), ("release", 2.25)):
+        story.take(HeldoutScore(phase=model, step=1, clock=0, macro=mean, languages={}))
+        drawn = heldout_plot(run, story)
+        assert drawn is not None
+        assert f"mean {mean:.3f}" in drawn
+        assert ("the last point is the release" in drawn) == (model == "release")
+    assert story.macro == 2.25

@@ -5,6 +5,7 @@ The models alone say so: a run's log may be deleted.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from schemas import run as runs
@@ -52,3 +53,13 @@ def test_a_release_of_other_settings_is_not_the_one(tmp_path: Path) -> None:
     assert wished.before("release") is None
     (run_json.parent / "models" / "release" / "release.json").unlink()
     assert not is_finished(run_json)
+
+
+def test_a_run_that_says_nothing_new_is_not_written_again(tmp_path: Path) -> None:
+    run_json = Path(make_run(tmp_path, {"pretrain": phase_settings()}))
+    run, store = runs.load(str(run_json)), runs.store_of(str(run_json))
+    os.utime(run_json, (1, 1))
+    assert runs.publish(store, run) == str(run_json)
+    assert run_json.stat().st_mtime == 1
+    runs.publish(store, run.model_copy(update={"title": "another"}))
+    assert runs.load(str(run_json)).title == "another"

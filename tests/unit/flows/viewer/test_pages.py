@@ -78,8 +78,19 @@ def test_the_front_page_says_where_a_run_stands(client: TestClient, viewed: View
     assert "only, step 30" in front
     assert "3.000" in front  # its loss
     assert "2.000" in front  # bits per byte
-    assert "flatter" in front
     assert ">finished<" in front
+
+
+def test_runs_are_told_apart_by_the_mixtures_that_they_read(
+    client: TestClient, viewed: Viewed
+) -> None:
+    table = client.get("/").text.partition('id="runs"')[2].partition("</table>")[0]
+    texts = [re.sub(r"<[^>]*>", " ", row).split() for row in table.split("<tr>")[2:]]
+    finished, not_begun = sorted(texts, key=lambda words: words[1] != "finished")
+    assert finished[1:3] == ["finished", "main"]
+    assert not_begun[1:5] == ["not", "begun", "only:", "flatter"]
+    page = client.get(page_of(viewed.store, viewed.store.resolve(viewed.run))).text
+    assert re.search(r">main <code>[0-9a-f]{12}<", page)
 
 
 def test_a_run_shows_its_curves_and_scores(local: TestClient, viewed: Viewed) -> None:
