@@ -4,9 +4,9 @@ Started by torchrun, RANK and WORLD_SIZE say it; started alone, the world is one
 here costs anything. Tensors on a CPU travel by gloo, those on a GPU by NCCL
 (`cpu:gloo,cuda:nccl`).
 
-Two groups: the default one fails after 60 s, so that a dead rank ends all within a minute; the
-patient one is for waits of known slowness (a checkpoint, an export), where a rank that dies still
-shows at once, because its connection closes.
+Two groups: the default one fails after 45 s, so that a dead rank ends all within a minute, torchrun
+taking some ten seconds to end the others; the patient one is for waits of known slowness (a
+checkpoint, an export), where a rank that dies still shows at once, because its connection closes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from trainer.failure import TrainingFailure
 
-TIMEOUT = timedelta(seconds=60)
+TIMEOUT = timedelta(seconds=45)
 PATIENCE = timedelta(hours=2)
 
 
