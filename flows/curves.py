@@ -22,7 +22,7 @@ from schemas.run import Run
 MOST_LANGUAGES = 8
 LONGEST = 14  # letters of a language that have room beside the curves
 MEAN = "mean of languages"
-AXIS = "A phase is as wide as the square root of its tokens."
+AXIS = "Segments of the axis are as wide as the square root of their tokens."
 
 
 class Tokens:
@@ -122,8 +122,9 @@ def heldout_plot(run: Run, story: Story) -> str | None:
 
 def _branch(run: Run, story: Story) -> list[str]:
     """The models on the way to the one that was scored last; to a release, by its last phase."""
-    last = story.latest[-1].phase
+    scored = [score.phase for score in story.latest if run.release or score.phase != RELEASE]
     found: list[str] = []
+    last = scored[-1] if scored else ""
     if last == RELEASE and run.release:
         found, last = [RELEASE], run.release.phases[-1]
     at: str | None = last

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import wraps
 from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
 
@@ -68,6 +69,17 @@ def in_flow_run() -> bool:
     from prefect.context import FlowRunContext
 
     return FlowRunContext.get() is not None
+
+
+def begun() -> datetime:
+    """When the flow run was made that this is a part of, however often it was started; else now."""
+    made = None
+    if in_flow_run():
+        from prefect.context import FlowRunContext
+
+        context = FlowRunContext.get()
+        made = context.flow_run.created if context and context.flow_run else None
+    return (made or datetime.now(UTC)).astimezone()
 
 
 def flow(name: str, run_name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:

@@ -6,18 +6,17 @@ finds in the store what it made before, by the id of its content, and then makes
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from flows.console import console
+from flows.going_on import at_work
 from flows.job import Profile
 from flows.live import bar
 from flows.live_training import show_trained, show_training
-from flows.orchestrate import task
+from flows.orchestrate import begun, task
 from flows.scores import (
     Event,
     HeldoutScore,
@@ -198,7 +197,6 @@ def describe_run(
     return run_url
 
 
-@task("train")
 def train(run_url: str, phase: str | None, profile: Profile, fresh: bool) -> list[Event]:
     """Train the phases of a run, or what is left of them, in a slot for it; returns its log."""
     run_json = local_path(run_url)
@@ -209,20 +207,24 @@ def train(run_url: str, phase: str | None, profile: Profile, fresh: bool) -> lis
             "--fresh: each of several hosts would set the run aside; rename its folder "
             f"{run_json.parent} once, then start the hosts without --fresh"
         )
-    done = not fresh and runs.is_finished(run_json, phase)
-    with nullcontext() if done else training_slot(run_json):
-        if fresh:
-            _set_aside(run_json)
-        if not runs.is_finished(run_json, phase):  # by a run that this one waited for
-            _train(run_json, phase, profile)
-            return read_events(run_json.with_name("log.jsonl"))
+    aside = run_json.parent.with_name(f"{run_json.parent.name}.{begun():%Y%m%d-%H%M%S}")
+    fresh = fresh and not aside.exists()  # a flow run that is started again goes on with its own
+    if fresh or not runs.is_finished(run_json, phase):
+        with training_slot(run_json):
+            if fresh:
+                _set_aside(run_json, aside)
+            if not runs.is_finished(run_json, phase):  # by the run that this one waited for
+                train_phases(run_json, phase, profile)
+                return read_events(run_json.with_name("log.jsonl"))
     console.say(f"  = training   finished before: {run_json.parent}")
     log = read_events(run_json.with_name("log.jsonl"))
     show_trained(runs.load(run_url), run_url, log)
     return log
 
 
-def _train(run_json: Path, phase: str | None, profile: Profile) -> None:
+@task("train")
+def train_phases(run_json: Path, phase: str | None, profile: Profile) -> None:
+    """Train what is left of a run's phases, which `train` has a slot for."""
     from flows.training import TrainingError, train
 
     run = runs.load(str(run_json))
@@ -273,11 +275,15 @@ def _made(run: Run, budgets: dict[str, int], released: bool) -> Iterator[str]:
         yield f"{run.release.method} of {', '.join(run.release.phases)}"
 
 
-def _set_aside(run_json: Path) -> None:
+def _set_aside(run_json: Path, aside: Path) -> None:
     folder = run_json.parent
+    if at_work(folder):
+        raise UserError(
+            f"--fresh: a trainer is at work in {folder}; stop it, which saves a checkpoint, then "
+            "give the same command again"
+        )
     if len(list(folder.iterdir())) == 1:
         return
-    aside = folder.with_name(f"{folder.name}.{time.strftime('%Y%m%d-%H%M%S')}")
     folder.rename(aside)
     folder.mkdir()
     (folder / "run.json").write_bytes((aside / "run.json").read_bytes())

@@ -27,7 +27,7 @@ WAITING = "WaitingToTrain"
 
 
 @contextmanager
-def training_slot(run_json: Path | None) -> Iterator[None]:
+def training_slot(run_json: Path) -> Iterator[None]:
     """Hold a slot while the block trains a run; waits for one without an end."""
     if not in_flow_run() or not _is_limited():
         yield
@@ -52,8 +52,7 @@ def training_slot(run_json: Path | None) -> Iterator[None]:
                     _say(WAITING, told)
                 time.sleep(POLL_S)
         _say(TRAINING, "holds the training slot")
-        if run_json is not None:
-            until_left(run_json)
+        until_left(run_json)
         yield
 
 

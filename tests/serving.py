@@ -257,5 +257,11 @@ def saved_step(run_json: Path) -> int:
 
 
 def only_run(store: Path) -> Path:
-    (run_json,) = store.glob("runs/*/run.json")
+    """Its run.json; runs that were set aside are none."""
+    (run_json,) = (path for path in store.glob("runs/*/run.json") if "." not in path.parent.name)
     return run_json
+
+
+def set_aside(store: Path) -> list[str]:
+    """The runs that `--fresh` has moved away."""
+    return [folder.name for folder in store.glob("runs/*.*")]

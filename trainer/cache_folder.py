@@ -30,7 +30,7 @@ def settings() -> tuple[Path, int]:
     folder = Path(os.environ.get(FOLDER) or default).expanduser().absolute()
     said = os.environ.get(BOUND) or str(DEFAULT_GB)
     try:
-        bound = int(float(said) * 1e9)
+        bound = round(float(said) * 1e9)
     except (ValueError, OverflowError):
         bound = 0
     if bound <= 0:

@@ -6,7 +6,8 @@ here costs anything. Tensors on a CPU travel by gloo, those on a GPU by NCCL
 
 Two groups: the default one fails after 45 s, so that a dead rank ends all within a minute, torchrun
 taking some ten seconds to end the others; the patient one is for waits of known slowness (a
-checkpoint, an export), where a rank that dies still shows at once, because its connection closes.
+checkpoint, an export), where a rank that dies still shows at once, because its connection closes. A
+host that loses its power closes none: in such a wait it shows after two hours.
 """
 
 from __future__ import annotations

@@ -86,10 +86,10 @@ class View:
         """The one that a run's phase reads, if it is still there."""
         return self.mixture(phase.current.removeprefix("manifests/").rsplit("/", 1)[0])
 
-    def others(self, run: SeenRun) -> list[tuple[str, HeldManifest]]:
-        """The phases of a run that read another mixture than their `main`, and which."""
-        found = ((phase.name, self.mixture_of(phase)) for phase in run.held.run.phases)
-        return [(name, held) for name, held in found if held and MAIN not in held.names]
+    def others(self, run: SeenRun) -> list[tuple[RunPhase, HeldManifest | None]]:
+        """The phases of a run that read another mixture than what is `main` now; None: gone."""
+        found = ((phase, self.mixture_of(phase)) for phase in run.held.run.phases)
+        return [(phase, held) for phase, held in found if held is None or MAIN not in held.names]
 
     def stratum(self, path: str) -> HeldStratum | None:
         """By source/language/tier/id."""

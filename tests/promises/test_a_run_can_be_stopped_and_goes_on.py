@@ -11,7 +11,16 @@ import pytest
 
 from flows.serve.automations import CRASHED, LOST, RESTART, TRAIN
 from flows.serve.worker import MOST_RUNS
-from tests.serving import Served, built_store, only_run, saved_step, serving, steps, until
+from tests.serving import (
+    Served,
+    built_store,
+    only_run,
+    saved_step,
+    serving,
+    set_aside,
+    steps,
+    until,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("serve")]
 
@@ -72,15 +81,18 @@ def test_a_cancelled_training_leaves_a_checkpoint_and_no_process_and_goes_on(
 
 
 def test_a_run_that_is_killed_starts_once_more_and_only_once(served: Served) -> None:
+    """One that was to train from the start goes on with what it began, too."""
     run_json = only_run(served.store)
-    run = served.start("train")
-    trains(served, run, beyond=steps(run_json))
+    run = served.start("train", {"fresh": True})
+    until(lambda: set_aside(served.store), "the earlier run is set aside")
+    trains(served, run)
     asked = served.call("GET", f"/flow_runs/{run}")["parameters"]
     served.process_of(run).kill()
     served.wait(run, "AwaitingRetry", "Pending", "Submitting")
     until(lambda: not training_processes(served), "its training saved a checkpoint and ended")
     trains(served, run, beyond=saved_step(run_json))
     assert served.call("GET", f"/flow_runs/{run}")["parameters"] == asked
+    assert len(set_aside(served.store)) == 1
 
     served.process_of(run).kill()
     served.wait(run, "Crashed")

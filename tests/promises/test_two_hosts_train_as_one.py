@@ -102,9 +102,7 @@ def test_a_host_that_loses_its_power_ends_the_other_and_both_go_on_later(
     hosts[lost].lose_power()
     running[lost].wait()
     left = running[1 - lost]
-    began = time.monotonic()
-    assert left.wait(200) == 1, printed(run_json)
-    print("ended after", time.monotonic() - began)
+    assert left.wait(90) == 1, printed(run_json)
     told = run_json.with_name(f"{hosts[1 - lost].name}.txt").read_text().splitlines()[-1]
     assert told.startswith("ended: another rank has died or stopped answering"), printed(run_json)
 

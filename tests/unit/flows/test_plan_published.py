@@ -119,7 +119,7 @@ def test_a_build_without_its_inputs_is_refused_before_any_work(
 def test_a_mistyped_path_is_no_published_size(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^sources.fineweb2.path: /nowhere does not exist; "):
         planned("base", tmp_path, "sources.fineweb2.path=/nowhere")
-    with pytest.raises(UserError, match="--set KEY=PLACE"):
+    with pytest.raises(UserError, match=r"sources.dclm.path=/nowhere, .*--set KEY=PLACE"):
         planned("tiny", tmp_path, "sources.fineweb2.path=/nowhere", "sources.dclm.path=/nowhere")
 
 

@@ -104,3 +104,6 @@ def test_the_last_point_is_what_the_headline_says(tmp_path: Path) -> None:
         assert f"mean {mean:.3f}" in drawn
         assert ("the last point is the release" in drawn) == (model == "release")
     assert story.macro == 2.25
+    drawn = heldout_plot(run.model_copy(update={"release": None}), story)
+    assert drawn is not None
+    assert "mean 2.500" in drawn

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -91,6 +92,14 @@ def test_runs_are_told_apart_by_the_mixtures_that_they_read(
     assert not_begun[1:5] == ["not", "begun", "only:", "flatter"]
     page = client.get(page_of(viewed.store, viewed.store.resolve(viewed.run))).text
     assert re.search(r">main <code>[0-9a-f]{12}<", page)
+
+
+def test_a_mixture_that_is_gone_is_no_main(viewed: Viewed, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    shutil.copytree(viewed.store.url, store)
+    shutil.rmtree(store / viewed.after)
+    client = TestClient(create_app(str(store)), base_url=LOOPBACK, headers=BROWSER)
+    assert f"only: {Path(viewed.after).name[:12]} <i>(gone)" in client.get("/").text
 
 
 def test_a_run_shows_its_curves_and_scores(local: TestClient, viewed: Viewed) -> None:
