@@ -65,5 +65,11 @@ def best_tokens(model_folder: Path, texts: Sequence[str]) -> list[str]:
             logits = model(input_ids=batch["input_ids"]).logits[0, place]
         logits[tokenizer.all_special_ids] = -torch.inf
         share, token = logits.softmax(-1).max(-1)
-        answers.append(f"{tokenizer.decode([int(token)]).strip()} ({100 * share:.0f} %)")
+        answers.append(f"{readable(tokenizer.decode([int(token)]))} ({100 * share:.0f} %)")
     return answers
+
+
+def readable(text: str) -> str:
+    """The text of a token; of one that shows nothing, what it consists of: '\\x89'."""
+    word = text.strip()
+    return word if word and word.isprintable() else ascii(text)
