@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import wraps
 from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
 
@@ -71,15 +70,14 @@ def in_flow_run() -> bool:
     return FlowRunContext.get() is not None
 
 
-def begun() -> datetime:
-    """When the flow run was made that this is a part of, however often it was started; else now."""
-    made = None
-    if in_flow_run():
-        from prefect.context import FlowRunContext
+def flow_run_id() -> str | None:
+    """Of the flow run that this is a part of: the same however often that is started."""
+    if not in_flow_run():
+        return None
+    from prefect.context import FlowRunContext
 
-        context = FlowRunContext.get()
-        made = context.flow_run.created if context and context.flow_run else None
-    return (made or datetime.now(UTC)).astimezone()
+    context = FlowRunContext.get()
+    return str(context.flow_run.id) if context and context.flow_run else None
 
 
 def flow(name: str, run_name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:

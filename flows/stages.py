@@ -11,12 +11,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from flows.anew import begin, has_begun
 from flows.console import console
-from flows.going_on import at_work
 from flows.job import Profile
 from flows.live import bar
 from flows.live_training import show_trained, show_training
-from flows.orchestrate import begun, task
+from flows.orchestrate import task
 from flows.scores import (
     Event,
     HeldoutScore,
@@ -207,12 +207,11 @@ def train(run_url: str, phase: str | None, profile: Profile, fresh: bool) -> lis
             "--fresh: each of several hosts would set the run aside; rename its folder "
             f"{run_json.parent} once, then start the hosts without --fresh"
         )
-    aside = run_json.parent.with_name(f"{run_json.parent.name}.{begun():%Y%m%d-%H%M%S}")
-    fresh = fresh and not aside.exists()  # a flow run that is started again goes on with its own
+    fresh = fresh and not has_begun(run_json)
     if fresh or not runs.is_finished(run_json, phase):
         with training_slot(run_json):
             if fresh:
-                _set_aside(run_json, aside)
+                begin(run_json)
             if not runs.is_finished(run_json, phase):  # by the run that this one waited for
                 train_phases(run_json, phase, profile)
                 return read_events(run_json.with_name("log.jsonl"))
@@ -273,21 +272,6 @@ def _made(run: Run, budgets: dict[str, int], released: bool) -> Iterator[str]:
         yield f"{amount(sum(budgets.values()))} tokens in {phases}"
     if released and run.release:
         yield f"{run.release.method} of {', '.join(run.release.phases)}"
-
-
-def _set_aside(run_json: Path, aside: Path) -> None:
-    folder = run_json.parent
-    if at_work(folder):
-        raise UserError(
-            f"--fresh: a trainer is at work in {folder}; stop it, which saves a checkpoint, then "
-            "give the same command again"
-        )
-    if len(list(folder.iterdir())) == 1:
-        return
-    folder.rename(aside)
-    folder.mkdir()
-    (folder / "run.json").write_bytes((aside / "run.json").read_bytes())
-    console.say(f"  the earlier run is now {aside}")
 
 
 def _line(step: Step, phases_left: float) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,7 +12,6 @@ from flows.console import Stage
 from flows.job import Profile
 from flows.scores import Event, Step, TrainingWarning
 from flows.stages import kept_nothing
-from schemas.errors import UserError
 from schemas.ledger import Ledger
 from schemas.stratum import Stratum, StratumName
 from tests.runs import end, make_run, phase_settings
@@ -47,46 +44,6 @@ def test_a_phase_of_its_own_is_timed_by_itself(
     assert [(done, of) for _, done, of in told] == [(250, 20_000)]
     assert "30 s left" in told[0][0]
     assert "20 k tokens in 1 phase" in "".join(capsys.readouterr())
-
-
-def test_a_training_from_the_start_that_starts_again_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run_json = Path(make_run(tmp_path, {"pretrain": phase_settings()}))
-    (run_json.parent / "log.jsonl").write_text("earlier")
-    attempts: list[str] = []
-
-    def trains(
-        run_json: Path, phase: str | None, profile: Profile, on_event: Callable[[Event], None]
-    ) -> None:
-        assert not (run_json.parent / "log.jsonl").exists() or attempts
-        (run_json.parent / "log.jsonl").touch()
-        attempts.append("started")
-        if len(attempts) > 1:
-            end(run_json, "pretrain")
-
-    monkeypatch.setattr(training, "train", trains)
-    made = datetime(2026, 1, 1, tzinfo=UTC)
-    monkeypatch.setattr(stages, "begun", lambda: made)
-    with pytest.raises(training.TrainingError, match="stopped by a signal"):
-        stages.train(str(run_json), None, Profile(), fresh=True)
-    stages.train(str(run_json), None, Profile(), fresh=True)
-    assert attempts == ["started", "started"]
-    (aside,) = run_json.parent.parent.glob("*.*")
-    assert (aside / "log.jsonl").read_text() == "earlier"
-
-    monkeypatch.setattr(stages, "begun", lambda: made + timedelta(hours=1))
-    stages.train(str(run_json), None, Profile(), fresh=True)  # another run
-    assert len(attempts) == 3
-
-
-def test_a_run_that_trains_is_not_set_aside(tmp_path: Path) -> None:
-    run_json = Path(make_run(tmp_path, {"pretrain": phase_settings()}))
-    with (run_json.parent / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(UserError, match=r"--fresh: a trainer is at work in .*; stop it"):
-            stages.train(str(run_json), None, Profile(), fresh=True)
-    assert run_json.exists()
 
 
 def test_a_warning_of_the_training_is_said_once(
