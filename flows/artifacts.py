@@ -20,7 +20,7 @@ from schemas.language import language_name
 from schemas.ledger import Ledger
 from schemas.manifest import Manifest
 from schemas.recipe import Recipe
-from schemas.store import Store, join
+from schemas.store import Store, exists, join
 
 MOST_LANGUAGES = 30  # of a table; the viewer has them all
 MOST_SPANS = 12
@@ -78,19 +78,16 @@ def show_mixture(manifest: Manifest, url: str) -> None:
     ]
     more = len(languages) - len(rows)
     absent = f"; {len(manifest.absent):,} more are absent" if manifest.absent else ""
+    links = [markdown.to(store, url, "all of this mixture")]
+    if exists(card := join(folder, "card.html")):  # a remix has none before it is asked for
+        links.append(markdown.to(store, card, "data card"))
     publish(
         key("mixture", manifest.recipe, manifest.phase),
         f"{markdown.text(manifest.recipe)}, {markdown.text(manifest.phase)}: "
         f"{amount(manifest.budget_tokens)} tokens in {len(languages):,} languages{absent}; "
         f"tau {manifest.taus}, context {manifest.context:,}",
         [
-            markdown.links(
-                store,
-                [
-                    markdown.to(store, url, "all of this mixture"),
-                    markdown.to(store, join(folder, "card.html"), "data card"),
-                ],
-            ),
+            markdown.links(store, links),
             markdown.image(svg.image(mixture_plot(shares(manifest))), "share of each language"),
             markdown.table(("language", "share", "tokens", "rows", "epochs"), rows),
             *([f"and {more:,} more languages"] if more else []),

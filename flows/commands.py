@@ -46,7 +46,7 @@ def run_job(
             "only be built into, with `mmbert data`; give --store FOLDER"
         )
     named_mixtures.find(job.load(), job.at(), job.manifests)
-    require_inputs(job.load())
+    require_inputs(job.load(), job.at())
     confirm_build(job if flow == "data" else job.whole(), yes)
     console.say(f"mmbert {flow} {recipe.name}, store {job.at().url}")
     with _orchestrated(job.at(), no_server):

@@ -8,6 +8,7 @@ LOOK_UP_S seconds together, so that a machine without a network is told so and n
 from __future__ import annotations
 
 import re
+import shlex
 import textwrap
 import threading
 import time
@@ -20,6 +21,7 @@ from pipelines.remote import ask
 from pipelines.source_files import sample_hint
 from schemas.errors import UserError
 from schemas.recipe import Recipe
+from schemas.store import Store
 
 LOOK_UP_S = 10.0
 HUB_LOOK_UP_S = 6.0  # so that the command ends within ten
@@ -74,8 +76,10 @@ def missing_inputs(recipe: Recipe) -> tuple[Missing, ...]:
     return tuple(found)
 
 
-def require_inputs(recipe: Recipe) -> None:
+def require_inputs(recipe: Recipe, store: Store) -> None:
     """UserError, before any work, when inputs cannot be had, or a start model does not fit.
+
+    It says with which settings `store` was built from text that lay elsewhere.
 
     Of lists that lie elsewhere (exclusions at a URL) the step that reads them tells.
     """
@@ -84,7 +88,8 @@ def require_inputs(recipe: Recipe) -> None:
     missing = missing_inputs(recipe)
     lost = [recipe.sources[m.source] for m in missing if m.source is not None]
     can_be_planned = all(has_published_sizes(source) for source in lost)
-    refuse(missing, "`mmbert plan` says for each what mends it" if can_be_planned else ELSEWHERE)
+    remedy = "`mmbert plan` says for each what mends it" if can_be_planned else ELSEWHERE
+    refuse(missing, (_as_built(recipe, store) if missing else "") or remedy)
     if recipe.start is not None:
         from pipelines.tokenizer import read
         from trainer.start import require_fit
@@ -95,6 +100,19 @@ def require_inputs(recipe: Recipe) -> None:
         if path is not None and "://" not in path:
             sealed, _ = read(path, recipe.tokenizer.special)
         require_fit(recipe.start, recipe.model, sealed)
+
+
+def _as_built(recipe: Recipe, store: Store) -> str:
+    """What to add so that a recipe reads what the store was built from; nothing if that is it."""
+    from flows.serve.defaults import built_with
+
+    lines = built_with(recipe.name, store)
+    places = [line for line in lines if line.startswith("sources.")]
+    now = {f'sources.{n}.path="{s.path}"' for n, s in recipe.sources.items()}
+    if now.issuperset(places):
+        return ""
+    switches = " ".join(f"--set {shlex.quote(line)}" for line in lines)
+    return f"{store.url} was built with other places, so add what it was built with: {switches}"
 
 
 def require_hub() -> None:

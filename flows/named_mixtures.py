@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from flows.artifacts import show_mixture
 from flows.console import console
 from schemas import manifest as manifests
-from schemas.errors import UserError
+from schemas.errors import UserError, did_you_mean
 from schemas.find_manifest import named_manifest, names_of
 from schemas.recipe import Phase, Recipe
 from schemas.seal import require_same
@@ -41,7 +41,7 @@ def parse(texts: Sequence[str]) -> dict[str, str]:
     for text in texts:
         phase, _, name = text.partition("=")
         if not phase or not name:
-            raise UserError(f"--manifest {text}: give PHASE=NAME, as in --manifest extend=flatter")
+            raise UserError(f"mixture {text}: give PHASE=NAME, as in extend=flatter")
         named[phase] = name
     return named
 
@@ -52,16 +52,17 @@ def find(recipe: Recipe, store: Store, named: Mapping[str, str]) -> dict[str, st
     for phase, name in named.items():
         if phase not in recipe.phases:
             raise UserError(
-                f"--manifest {phase}={name}: recipe {recipe.name} has the phases "
+                f"mixture {phase}={name}: recipe {recipe.name} has the phases "
                 f"{', '.join(recipe.phases)}; name one of these"
             )
         url = named_manifest(store, recipe.name, phase, name)
         if url is None:
-            known = ", ".join(names_of(store, recipe.name, phase)) or "none"
+            names = names_of(store, recipe.name, phase)
+            known = ", ".join(names) or "none"
             raise UserError(
-                f"--manifest {phase}={name}: {store.url} has no such manifest of {recipe.name}/"
-                f"{phase}, its names are: {known}; make it with `mmbert remix {recipe.name} "
-                f"--phase {phase} --name {name}`"
+                f"mixture {phase}={name}: {store.url} has none of this name of {recipe.name}/"
+                f"{phase}, there are: {known}{did_you_mean(name, names)}; make it with "
+                f"`mmbert remix {recipe.name} --phase {phase} --name {name}`"
             )
         urls[phase] = url
     return urls

@@ -9,12 +9,14 @@ one that has no such limit, nobody waits.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 
+from flows.console import console
 from flows.going_on import at_work
 from flows.launch.torchrun import GRACE_S
 from flows.orchestrate import in_flow_run, note
@@ -35,6 +37,8 @@ def training_slot(run_json: Path) -> Iterator[None]:
     from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
     from prefect.concurrency.sync import concurrency
 
+    # Prefect tells of every look at a slot that is taken as of an error.
+    logging.getLogger("prefect._internal.concurrency").setLevel(logging.CRITICAL)
     told = ""
     with ExitStack() as held:
         while True:
@@ -48,7 +52,7 @@ def training_slot(run_json: Path) -> Iterator[None]:
                 waits = _what_for()
                 if waits != told:
                     told = waits
-                    note(told)
+                    console.say(f"  {told}")
                     _say(WAITING, told)
                 time.sleep(POLL_S)
         _say(TRAINING, "holds the training slot")

@@ -16,7 +16,7 @@ from typing import get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from schemas.errors import UserError
+from schemas.errors import UserError, did_you_mean
 from schemas.recipe import Recipe
 from schemas.store import exists, join
 from schemas.toml_layer import Keys, Layer, Table, at, merge, override_layer, read_layer
@@ -141,11 +141,9 @@ def _unnamed(error: ValidationError, keys: Keys, layers: Sequence[Layer]) -> str
     only_set = all(not layer.lines for layer in layers if at(layer.table, (kind, name)) is not None)
     if not isinstance(known, dict) or name in known or (len(lacking) == 1 and not only_set):
         return ""
-    near = get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f" (did you mean {near[0]}?)" if near else ""
     return (
-        f"there is no {kind[:-1]} {name!r}{hint}, the {kind} are {', '.join(known)}; a new one "
-        f"needs {', '.join(lacking)} as well"
+        f"there is no {kind[:-1]} {name!r}{did_you_mean(name, list(known))}, the {kind} are "
+        f"{', '.join(known)}; a new one needs {', '.join(lacking)} as well"
     )
 
 

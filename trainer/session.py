@@ -156,13 +156,20 @@ def _load(url: str) -> Run:
         ) from error
 
 
+LOOK_S = 0.1
+
+
 def _claim(folder: Path) -> IO[str]:
     """Hold the folder until this process ends, however it ends."""
     lock = (folder / ".lock").open("w")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        raise UserError(
-            f"another trainer is at work in {folder}: wait for it, or stop it with Ctrl-C"
-        ) from error
+    for last in (False, False, True):  # who looks whether it is held holds it for a moment
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except OSError as error:
+            if last:
+                raise UserError(
+                    f"another trainer is at work in {folder}: wait for it, or stop it with Ctrl-C"
+                ) from error
+            time.sleep(LOOK_S)
     return lock

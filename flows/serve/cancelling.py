@@ -3,7 +3,8 @@
 A worker ends the runs of which its server says that they are being cancelled, while it listens:
 after some 20 seconds without a server it gives up for good, and Prefect names the run cancelled
 five minutes later while it goes on. So a run asks for itself, too, and leaves a worker that does
-listen the time to end it.
+listen the time to end it. The same ends a run that somebody suspends, of which no worker takes
+notice: Retry goes on from its checkpoint.
 """
 
 from __future__ import annotations
@@ -90,4 +91,7 @@ def _is_cancelled(run: UUID) -> bool:
             state = client.read_flow_run(run).state
     except (httpx.HTTPError, PrefectException):
         return False
-    return state is not None and (state.is_cancelling() or state.is_cancelled())
+    # A suspended one cannot wait in memory, where it would train on: it is ended, too.
+    return state is not None and (
+        state.is_cancelling() or state.is_cancelled() or state.is_paused()
+    )

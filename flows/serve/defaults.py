@@ -51,6 +51,12 @@ def defaults_of(store: Store) -> Defaults:
     return {**found, "recipe": name, "overrides": list(_differences(plain, build.recipe))}
 
 
+def built_with(recipe: str, store: Store) -> tuple[str, ...]:
+    """What was laid over a packaged recipe when the store was last built, if it was of that one."""
+    found = defaults_of(store)
+    return tuple(found["overrides"]) if found.get("recipe") == recipe else ()
+
+
 def version_of(parameters: Mapping[str, Json], plain: Mapping[str, Json]) -> str:
     """The digest of a proposal; `plain` is what a form has of its own."""
     return content_id({name: parameters.get(name, plain.get(name)) for name in PROPOSED})

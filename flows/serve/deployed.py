@@ -84,7 +84,7 @@ def deployed(
                 return failed(str(error))
             except BaseException as error:
                 if is_cancelled():
-                    return Cancelled(message="The run ended itself: no worker did.")
+                    return Cancelled(message="The run ended itself. Retry goes on from here.")
                 if _is_signalled(error):
                     # Prefect tells the server so and waits for one that is gone, for minutes.
                     signal.alarm(TELL_S)
@@ -245,7 +245,7 @@ def _is_no_echo(record: logging.LogRecord) -> bool:
 def _check(job: Job, large: bool) -> None:
     """Refuse at once what could only fail later, or what nobody may have meant."""
     named_mixtures.find(job.load(), job.at(), job.manifests)
-    require_inputs(job.load())
+    require_inputs(job.load(), job.at())
     deed = None if large else large_build(job)
     if deed:
         raise UserError(f"this would {deed}; switch on `Build much text` if that is meant")

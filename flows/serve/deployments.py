@@ -218,7 +218,7 @@ def _create(
         flow_id=flow_id,
         name=deployment.name,
         version=version,
-        description=deployment.description,
+        description=_flowing(deployment.description),
         tags=[POOL],
         work_pool_name=POOL,
         work_queue_name=deployment.queue,
@@ -234,6 +234,11 @@ def _create(
 def _here() -> list[dict[str, dict[str, str]]]:
     """Paths of recipes start where this program runs; without a step Prefect copies that folder."""
     return [{"prefect.deployments.steps.set_working_directory": {"directory": os.getcwd()}}]
+
+
+def _flowing(text: str) -> str:
+    """Markdown without the line ends inside a paragraph, at which Prefect breaks the line."""
+    return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
 
 
 def _entrypoint(deployment: Deployment) -> str:

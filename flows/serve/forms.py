@@ -9,7 +9,6 @@ with those of the folder that MMBERT_RECIPES names, and the profiles.
 from __future__ import annotations
 
 import os
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -19,7 +18,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from flows.job import PROFILES, RECIPES, Job, load_profile
-from schemas.errors import UserError
+from schemas.errors import UserError, did_you_mean
 from schemas.find_manifest import NAME
 from schemas.recipe import Recipe
 from schemas.recipe_file import load_recipe, packaged_names
@@ -208,8 +207,8 @@ def find_recipe(name: str, file: str = "") -> str:
     if reference in names or reference.endswith(".toml"):
         return reference
     raise UserError(
-        f"Recipe {reference}: there is none of this name{_near(reference, names)}; choose one of "
-        f"{', '.join(names)}, or give the path or URL of a .toml file"
+        f"Recipe {reference}: there is none of this name{did_you_mean(reference, names)}; choose "
+        f"one of {', '.join(names)}, or give the path or URL of a .toml file"
     )
 
 
@@ -220,7 +219,7 @@ def require_phase(recipe: Recipe, phase: str) -> str:
         return name
     raise UserError(
         f"Phase {name or '(empty)'}: recipe {recipe.name} has none of this name"
-        f"{_near(name, list(recipe.phases))}; its phases are {', '.join(recipe.phases)}"
+        f"{did_you_mean(name, list(recipe.phases))}; its phases are {', '.join(recipe.phases)}"
     )
 
 
@@ -231,13 +230,8 @@ def require_groups(recipe: Recipe, shares: list[Share]) -> None:
         if row.group.strip().split("/")[0] not in known:
             raise UserError(
                 f"Shares, {row.group}: recipe {recipe.name} reads none of this name"
-                f"{_near(row.group, known)}; there are {', '.join(known)}"
+                f"{did_you_mean(row.group, known)}; there are {', '.join(known)}"
             )
-
-
-def _near(name: str, known: list[str]) -> str:
-    near = get_close_matches(name, known, n=1, cutoff=0.4)
-    return f" (did you mean {near[0]}?)" if near else ""
 
 
 def job_of(

@@ -14,6 +14,7 @@ import threading
 import time
 from dataclasses import dataclass
 
+from flows.going_on import at_work
 from flows.story import Story, StoryFile
 from flows.viewer.records import Found, Records
 from pipelines.card.facts import Tally
@@ -21,12 +22,12 @@ from pipelines.holdings import Files, HeldManifest, HeldRun, HeldStratum, list_f
 from schemas.find_manifest import MAIN
 from schemas.manifest import Manifest
 from schemas.run import Run, RunPhase
-from schemas.store import Store, join
+from schemas.store import Store, join, local_path
 from schemas.stratum import HELDOUT, Stratum
 
 SHARE_OF_TIME = 10  # a look that took a second is good for ten
 TRIES = 5
-FRESH_S = 60.0  # a run that wrote something within these is training
+FRESH_S = 60.0  # a run of another machine that wrote something within these is training
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class SeenRun:
 
     held: HeldRun
     story: Story | None
-    since_s: float  # its log was written to, when it was looked at; infinity where nobody knows
+    since_s: float  # a trainer was last known to be at work on it; infinity where nobody knows
 
     @property
     def name(self) -> str:
@@ -194,6 +195,8 @@ class Shelf:
         # A page that is being drawn must not see the next look read on.
         held = HeldRun(found.folder, found.record, models, size)
         since_s = abs(seen - mine["log.jsonl"].written) if story is not None else math.inf
+        if (folder := local_path(found.folder)) is not None:
+            since_s = 0.0 if at_work(folder) else math.inf
         return SeenRun(held, copy.deepcopy(story), since_s)
 
 

@@ -128,6 +128,18 @@ def test_a_cancelled_run_ends_where_its_worker_does_not_hear_of_it(served: Serve
     assert saved_step(run_json) > 0
 
 
+def test_a_run_that_is_suspended_ends_behind_a_checkpoint(served: Served) -> None:
+    """Prefect's UI offers that beside Cancel, and no worker takes notice of it."""
+    run_json = only_run(served.store)
+    run = served.start("train")
+    trains(served, run, beyond=steps(run_json))
+    served.set_state(run, "PAUSED", "Suspended")
+    served.wait(run, "Cancelled")
+    assert not training_processes(served)
+    assert "ended itself" in served.story(run)
+    assert saved_step(run_json) > 0
+
+
 def test_a_server_that_is_killed_is_started_again_and_loses_no_run(served: Served) -> None:
     run_json, run, waiting = one_that_trains_and_one_that_waits(served)
     process, address = served.process_of(run), served.address()

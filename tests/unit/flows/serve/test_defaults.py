@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
 
+from flows.inputs import require_inputs
 from flows.job import RECIPES
 from flows.serve.defaults import defaults_of, is_chosen, renewed, version_of
 from schemas.catalogue import NewestBuild
 from schemas.digest import Json
+from schemas.errors import UserError
 from schemas.recipe_file import load_recipe
 from schemas.store import Store
 
@@ -33,6 +36,21 @@ def test_the_recipe_and_what_was_laid_over_it(tmp_path: Path) -> None:
     assert sorted(found["overrides"]) == sorted(laid)
     again = load_recipe("tiny", found["overrides"], RECIPES)
     assert again == built
+
+
+def test_who_lacks_that_text_is_told_what_to_add(tmp_path: Path) -> None:
+    """A command reads what its recipe says; it does not guess."""
+    store = Store.at(str(tmp_path))
+    laid = [f"sources.{name}.path=/data/{name}" for name in ("dclm", "dolmino", "fineweb2")]
+    NewestBuild(load_recipe("tiny", laid, RECIPES), "catalogue").save(store)
+    elsewhere = load_recipe("tiny", [line.replace("data", "lost") for line in laid], RECIPES)
+    with pytest.raises(UserError, match=r"add what it was built with: --set .*/data/dclm") as told:
+        require_inputs(elsewhere, store)
+    added = shlex.split(str(told.value).partition("built with: ")[2])[1::2]
+    again = load_recipe("tiny", added, RECIPES)
+    assert {source.path for source in again.sources.values()} >= {"/data/dclm", "/data/fineweb2"}
+    with pytest.raises(UserError, match="point each elsewhere"):
+        require_inputs(again, store)
 
 
 def test_a_recipe_that_nobody_can_choose_is_not_proposed(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import math
 import shutil
@@ -48,6 +49,15 @@ def test_a_run_is_training_while_it_writes(tmp_path: Path, since_s: float, state
     run = runs.load(make_run(tmp_path, {"only": phase_settings()}))
     held = HeldRun("runs/tiny-1", run, (), Files(1, 0.0))
     assert SeenRun(held, Story(), since_s).state == state
+
+
+def test_a_run_on_this_machine_trains_while_a_trainer_holds_it(tmp_path: Path) -> None:
+    folder = Path(make_run(tmp_path, {"only": phase_settings()})).parent
+    (folder / "log.jsonl").write_text(_step(1))
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert Shelf(Store.at(str(tmp_path))).view().runs[0].state == "training"
+    assert Shelf(Store.at(str(tmp_path))).view().runs[0].state == "unfinished"
 
 
 def test_what_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
