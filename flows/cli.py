@@ -261,7 +261,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else 1
         if code == 130:
-            print("mmbert: stopped; the same command goes on from here", file=sys.stderr)
+            anew = " without --fresh" if "--fresh" in (arguments or sys.argv) else ""
+            print(f"mmbert: stopped; the same command{anew} goes on from here", file=sys.stderr)
         return code
     except UserError as error:
         _say(str(error))

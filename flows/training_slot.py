@@ -37,8 +37,7 @@ def training_slot(run_json: Path) -> Iterator[None]:
     from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
     from prefect.concurrency.sync import concurrency
 
-    # Prefect tells of every look at a slot that is taken as of an error.
-    logging.getLogger("prefect._internal.concurrency").setLevel(logging.CRITICAL)
+    logging.getLogger("prefect._internal.concurrency").addFilter(_is_no_look)
     told = ""
     with ExitStack() as held:
         while True:
@@ -58,6 +57,11 @@ def training_slot(run_json: Path) -> Iterator[None]:
         _say(TRAINING, "holds the training slot")
         until_left(run_json)
         yield
+
+
+def _is_no_look(record: logging.LogRecord) -> bool:
+    """Prefect tells of every look at a slot that is taken as of an error, on the console."""
+    return "ConcurrencySlotAcquisition" not in record.getMessage()
 
 
 def until_left(run_json: Path) -> None:

@@ -62,4 +62,6 @@ def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
 
     monkeypatch.setattr(cli, "_job", interrupted)
     assert cli.main(["plan", "tiny"]) == 130
-    assert "goes on from here" in capsys.readouterr().err
+    assert "the same command goes on from here" in capsys.readouterr().err
+    assert cli.main(["train", "tiny", "--fresh"]) == 130
+    assert "the same command without --fresh goes on" in capsys.readouterr().err
