@@ -3,8 +3,8 @@
 A worker ends the runs of which its server says that they are being cancelled, while it listens:
 after some 20 seconds without a server it gives up for good, and Prefect names the run cancelled
 five minutes later while it goes on. So a run asks for itself, too, and leaves a worker that does
-listen the time to end it. The same ends a run that somebody suspends, of which no worker takes
-notice: Retry goes on from its checkpoint.
+listen the time to end it. Of a run that is suspended no worker takes notice, and it would train on
+until its heartbeats, which are no more heard, make it a crashed one. So it asks to be cancelled.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from uuid import UUID
 
 POLL_S = 10.0
 PATIENCE_S = 30.0
+SUSPENDED = "It was suspended, which ends a run here: Retry goes on from its checkpoint."
 
 
 @contextmanager
@@ -84,14 +85,15 @@ def _is_cancelled(run: UUID) -> bool:
     """What the server says; no while there is none."""
     import httpx
     from prefect import get_client
+    from prefect.client.schemas.objects import State, StateType
     from prefect.exceptions import PrefectException
 
     try:
         with get_client(sync_client=True) as client:
             state = client.read_flow_run(run).state
+            if state is not None and state.is_paused():
+                state = State(type=StateType.CANCELLING, message=SUSPENDED)
+                client.set_flow_run_state(run, state, force=True)
     except (httpx.HTTPError, PrefectException):
         return False
-    # A suspended one cannot wait in memory, where it would train on: it is ended, too.
-    return state is not None and (
-        state.is_cancelling() or state.is_cancelled() or state.is_paused()
-    )
+    return state is not None and (state.is_cancelling() or state.is_cancelled())

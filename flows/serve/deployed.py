@@ -84,7 +84,7 @@ def deployed(
                 return failed(str(error))
             except BaseException as error:
                 if is_cancelled():
-                    return Cancelled(message="The run ended itself. Retry goes on from here.")
+                    return Cancelled(message="The run ended itself: no worker did.")
                 if _is_signalled(error):
                     # Prefect tells the server so and waits for one that is gone, for minutes.
                     signal.alarm(TELL_S)
