@@ -104,15 +104,10 @@ def require_inputs(recipe: Recipe, store: Store) -> None:
 
 def _as_built(recipe: Recipe, store: Store) -> str:
     """What to add so that a recipe reads what the store was built from; nothing if that is it."""
-    from flows.serve.defaults import built_with
+    from flows.serve.defaults import places_built
 
-    lines = built_with(recipe.name, store)
-    places = [line for line in lines if line.startswith("sources.")]
-    now = {f'sources.{n}.path="{s.path}"' for n, s in recipe.sources.items()}
-    if now.issuperset(places):
-        return ""
-    switches = " ".join(f"--set {shlex.quote(line)}" for line in lines)
-    return f"{store.url} was built with other places, so add what it was built with: {switches}"
+    switches = " ".join(f"--set {shlex.quote(line)}" for line in places_built(recipe, store))
+    return f"{store.url} was built from other places, so add: {switches}" if switches else ""
 
 
 def require_hub() -> None:

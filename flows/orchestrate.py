@@ -74,10 +74,9 @@ def flow_run_id() -> str | None:
     """Of the flow run that this is a part of: the same however often that is started."""
     if not in_flow_run():
         return None
-    from prefect.context import FlowRunContext
+    from prefect.runtime import flow_run
 
-    context = FlowRunContext.get()
-    return str(context.flow_run.id) if context and context.flow_run else None
+    return str(flow_run.id)
 
 
 def flow(name: str, run_name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:

@@ -17,10 +17,8 @@ from schemas.store import local_path
 
 def recipe_findings(job: Job) -> Iterator[Finding]:
     """Of a recipe that is named plainly and was built in the store, as it was built there."""
-    from flows.serve.defaults import built_with
-
     try:
-        built = () if job.overrides else built_with(job.recipe, job.at())
+        built = () if job.overrides else _overrides_built(job)
         job = job.model_copy(update={"overrides": job.overrides or built})
         recipe = job.load()
     except UserError as error:
@@ -36,6 +34,14 @@ def recipe_findings(job: Job) -> Iterator[Finding]:
         return
     yield from _inputs(plan)
     yield from _disk(job, plan)
+
+
+def _overrides_built(job: Job) -> tuple[str, ...]:
+    """What was laid over this recipe when it was last built in the store."""
+    from flows.serve.defaults import defaults_of
+
+    found = defaults_of(job.at())
+    return tuple(found["overrides"]) if found.get("recipe") == job.recipe else ()
 
 
 def _halves(error: UserError) -> tuple[str, str]:

@@ -35,26 +35,33 @@ class Defaults(TypedDict, total=False):
 def defaults_of(store: Store) -> Defaults:
     """What the forms start with; nothing but the store where it lies elsewhere or is empty."""
     found: Defaults = {"store": store.url}
+    built = _last_built(store)
+    if built is None:
+        return found
+    try:
+        plain = load_recipe(find_recipe(built.name), packaged=RECIPES)
+    except UserError:  # built from a file that is not among the choices
+        return found
+    return {**found, "recipe": built.name, "overrides": list(_differences(plain, built))}
+
+
+def _last_built(store: Store) -> Recipe | None:
     folder = local_path(store.url)
     built = list(folder.glob("catalogues/*/*.json")) if folder else []
     if not built:
-        return found
+        return None
     newest = max(built, key=lambda path: path.stat().st_mtime)
-    name, phase = newest.parent.name, newest.stem
-    build = newest_build(store, name, phase)
-    try:
-        plain = load_recipe(find_recipe(name), packaged=RECIPES)
-    except UserError:  # built from a file that is not among the choices
-        return found
-    if build is None:
-        return found
-    return {**found, "recipe": name, "overrides": list(_differences(plain, build.recipe))}
+    build = newest_build(store, newest.parent.name, newest.stem)
+    return build.recipe if build else None
 
 
-def built_with(recipe: str, store: Store) -> tuple[str, ...]:
-    """What was laid over a packaged recipe when the store was last built, if it was of that one."""
-    found = defaults_of(store)
-    return tuple(found["overrides"]) if found.get("recipe") == recipe else ()
+def places_built(recipe: Recipe, store: Store) -> list[str]:
+    """The overrides with which `recipe` reads the text that the store was last built from; none
+    where it does so already, or another recipe was built."""
+    built = _last_built(store)
+    if built is None or built.name != recipe.name:
+        return []
+    return [line for line in _differences(recipe, built) if line.startswith("sources.")]
 
 
 def version_of(parameters: Mapping[str, Json], plain: Mapping[str, Json]) -> str:

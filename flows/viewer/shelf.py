@@ -36,7 +36,7 @@ class SeenRun:
 
     held: HeldRun
     story: Story | None
-    since_s: float  # a trainer was last known to be at work on it; infinity where nobody knows
+    is_at_work: bool  # a trainer, as far as can be known
 
     @property
     def name(self) -> str:
@@ -48,7 +48,7 @@ class SeenRun:
             return "finished"
         if self.story is None:
             return "not begun"
-        return "training" if self.since_s < FRESH_S else "unfinished"
+        return "training" if self.is_at_work else "unfinished"
 
 
 @dataclass(frozen=True)
@@ -194,10 +194,12 @@ class Shelf:
         )
         # A page that is being drawn must not see the next look read on.
         held = HeldRun(found.folder, found.record, models, size)
-        since_s = abs(seen - mine["log.jsonl"].written) if story is not None else math.inf
-        if (folder := local_path(found.folder)) is not None:
-            since_s = 0.0 if at_work(folder) else math.inf
-        return SeenRun(held, copy.deepcopy(story), since_s)
+        folder = local_path(found.folder)
+        if folder is not None:
+            is_at_work = at_work(folder)
+        else:
+            is_at_work = story is not None and abs(seen - mine["log.jsonl"].written) < FRESH_S
+        return SeenRun(held, copy.deepcopy(story), is_at_work)
 
 
 def _in_order(held: list[HeldManifest]) -> list[HeldManifest]:

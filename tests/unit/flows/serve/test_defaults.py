@@ -43,10 +43,12 @@ def test_who_lacks_that_text_is_told_what_to_add(tmp_path: Path) -> None:
     store = Store.at(str(tmp_path))
     laid = [f"sources.{name}.path=/data/{name}" for name in ("dclm", "dolmino", "fineweb2")]
     NewestBuild(load_recipe("tiny", laid, RECIPES), "catalogue").save(store)
-    elsewhere = load_recipe("tiny", [line.replace("data", "lost") for line in laid], RECIPES)
-    with pytest.raises(UserError, match=r"add what it was built with: --set .*/data/dclm") as told:
+    lost = [line.replace("data", "lost") for line in laid]
+    elsewhere = load_recipe("tiny", [*lost, "phases.extend.tau=0.25"], RECIPES)
+    with pytest.raises(UserError, match=r"other places, so add: --set .*/data/dclm") as told:
         require_inputs(elsewhere, store)
-    added = shlex.split(str(told.value).partition("built with: ")[2])[1::2]
+    added = shlex.split(str(told.value).partition("so add: ")[2])[1::2]
+    assert len(added) == 3  # what somebody chose is left alone
     again = load_recipe("tiny", added, RECIPES)
     assert {source.path for source in again.sources.values()} >= {"/data/dclm", "/data/fineweb2"}
     with pytest.raises(UserError, match="point each elsewhere"):

@@ -5,18 +5,15 @@ from __future__ import annotations
 import errno
 import fcntl
 import json
-import math
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
-from flows.story import Story
 from flows.viewer import shelf
-from flows.viewer.shelf import TRIES, SeenRun, Shelf
-from pipelines.holdings import Files, HeldRun
-from schemas import run as runs
+from flows.viewer.shelf import TRIES, Shelf
 from schemas.store import Store
 from tests.runs import make_run, phase_settings
 
@@ -42,21 +39,23 @@ def test_a_page_that_is_being_drawn_does_not_see_the_log_grow(
     assert [story.loss["only"].x for story in (before, after)] == [[100], [100, 200]]
 
 
-@pytest.mark.parametrize(
-    ("since_s", "state"), [(0, "training"), (600, "unfinished"), (math.inf, "unfinished")]
-)
-def test_a_run_is_training_while_it_writes(tmp_path: Path, since_s: float, state: str) -> None:
-    run = runs.load(make_run(tmp_path, {"only": phase_settings()}))
-    held = HeldRun("runs/tiny-1", run, (), Files(1, 0.0))
-    assert SeenRun(held, Story(), since_s).state == state
-
-
 def test_a_run_on_this_machine_trains_while_a_trainer_holds_it(tmp_path: Path) -> None:
     folder = Path(make_run(tmp_path, {"only": phase_settings()})).parent
     (folder / "log.jsonl").write_text(_step(1))
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert Shelf(Store.at(str(tmp_path))).view().runs[0].state == "training"
+    assert Shelf(Store.at(str(tmp_path))).view().runs[0].state == "unfinished"
+
+
+def test_a_run_elsewhere_trains_while_its_log_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shelf, "local_path", lambda url: None)
+    log = Path(make_run(tmp_path, {"only": phase_settings()})).with_name("log.jsonl")
+    log.write_text(_step(1))
+    assert Shelf(Store.at(str(tmp_path))).view().runs[0].state == "training"
+    os.utime(log, (1, 1))
     assert Shelf(Store.at(str(tmp_path))).view().runs[0].state == "unfinished"
 
 
