@@ -113,6 +113,8 @@ def test_it_lies_in_the_users_cache_unless_told(
     monkeypatch.setenv("MMBERT_CACHE", "/fast/disk")
     monkeypatch.setenv("MMBERT_CACHE_GB", "2.5")
     assert settings() == (Path("/fast/disk"), 2_500_000_000)
+    monkeypatch.setenv("MMBERT_CACHE_GB", str(64_722 / 1e9))  # which times 1e9 is a bit less
+    assert settings()[1] == 64_722
 
 
 def erase(store: Store, url: str) -> bytes:
